@@ -1,0 +1,68 @@
+"""Files that are either the old or the new one, never half of one, and reads that have an end."""
+
+from __future__ import annotations
+
+import os
+import secrets
+
+from crio.base.errors import ResourceExhausted
+from crio.base.failpoints import failpoint
+
+
+def write_atomic(path: str, data: bytes, *, mode: int = 0o600, durable: bool = False) -> None:
+    """Replace `path` by a file with `data`: a reader, or a crash, sees the old or the new content and nothing between.
+
+    `durable` also survives power loss: file and directory are fsync'ed, which costs milliseconds on a disk. The caller
+    must not race with itself on one path. Raises OSError, and then leaves no temporary file.
+    """
+    directory, name = os.path.split(path)
+    temporary = os.path.join(directory, f".tmp-{name}-{secrets.token_hex(4)}")
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    try:
+        try:
+            view = memoryview(data)
+            while view:
+                view = view[os.write(fd, view) :]
+            os.fchmod(fd, mode)
+            if durable:
+                os.fsync(fd)
+        finally:
+            os.close(fd)
+        failpoint("files.write_atomic.before_rename")
+        os.rename(temporary, path)
+    except BaseException:
+        try:
+            os.unlink(temporary)
+        except FileNotFoundError:
+            pass
+        raise
+    if durable:
+        sync_directory(directory)
+
+
+def sync_directory(path: str) -> None:
+    """fsync a directory, so that renames and removals in it survive power loss."""
+    fd = os.open(path or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def read_bounded(path: str, limit: int) -> bytes:
+    """The file's content; ResourceExhausted if it is longer than `limit` bytes. OSError as open(2) and read(2)."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        return read_fd_bounded(fd, limit, path)
+    finally:
+        os.close(fd)
+
+
+def read_fd_bounded(fd: int, limit: int, name: str) -> bytes:
+    """As `read_bounded` for an open descriptor; `name` is for the message."""
+    data = bytearray()
+    while chunk := os.read(fd, min(1 << 20, limit + 1 - len(data))):
+        data += chunk
+        if len(data) > limit:
+            raise ResourceExhausted(f"cannot read {name}: it is longer than {limit} bytes")
+    return bytes(data)
