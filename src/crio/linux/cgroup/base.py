@@ -1,0 +1,256 @@
+"""What both versions of control groups can do, and the figures they give."""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Pressure:
+    """One line pair of a *.pressure file (PSI, Linux 4.20): averages in percent, totals in microseconds."""
+
+    some_avg10: float
+    some_avg60: float
+    some_avg300: float
+    some_total: int
+    full_avg10: float
+    full_avg60: float
+    full_avg300: float
+    full_total: int
+
+
+@dataclass(frozen=True, slots=True)
+class CpuStats:
+    """CPU time in nanoseconds since the group was made."""
+
+    usage: int
+    user: int
+    system: int
+    periods: int
+    throttled_periods: int
+    throttled: int
+    pressure: Pressure | None
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryStats:
+    """Bytes, except counts of faults and of limit hits. `limit` is None when there is none."""
+
+    usage: int
+    working_set: int
+    rss: int
+    cache: int
+    mapped_file: int
+    kernel: int
+    faults: int
+    major_faults: int
+    limit: int | None
+    max_usage: int
+    failures: int
+    swap: int | None
+    swap_limit: int | None
+    pressure: Pressure | None
+
+
+@dataclass(frozen=True, slots=True)
+class PidsStats:
+    """Tasks (threads) in the group; `limit` is None when there is none."""
+
+    current: int
+    limit: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class IoDevice:
+    """What the group did on one block device, since it was made."""
+
+    major: int
+    minor: int
+    read_bytes: int
+    write_bytes: int
+    reads: int
+    writes: int
+
+
+class CgroupFs(ABC):
+    """The mounted control group file system(s) of this machine.
+
+    Readers return None when the group or its controller does not exist: a group may vanish at any moment. All others
+    raise OSError.
+    """
+
+    version: int
+
+    @property
+    @abstractmethod
+    def controllers(self) -> frozenset[str]:
+        """The controllers that containers can use."""
+
+    @abstractmethod
+    def roots(self) -> Sequence[str]:
+        """The mount points below which a group of ours has directories."""
+
+    @abstractmethod
+    def cpu(self, path: str) -> CpuStats | None: ...
+
+    @abstractmethod
+    def memory(self, path: str) -> MemoryStats | None: ...
+
+    @abstractmethod
+    def io(self, path: str) -> list[IoDevice]: ...
+
+    @abstractmethod
+    def io_pressure(self, path: str) -> Pressure | None: ...
+
+    @abstractmethod
+    def hugetlb(self, path: str) -> dict[str, tuple[int, int]]:
+        """Usage and highest usage in bytes by page size ("2MB")."""
+
+    @abstractmethod
+    def frozen(self, path: str) -> bool: ...
+
+    @abstractmethod
+    def thaw(self, path: str) -> None: ...
+
+    @abstractmethod
+    def process_root(self) -> str:
+        """The mount point whose cgroup.procs tells who is in a group."""
+
+    def pids(self, path: str) -> PidsStats | None:
+        root = self._controller_root("pids")
+        if root is None:
+            return None
+        current = read_int(f"{root}{path}/pids.current")
+        return None if current is None else PidsStats(current, read_int(f"{root}{path}/pids.max"))
+
+    @abstractmethod
+    def _controller_root(self, controller: str) -> str | None: ...
+
+    def exists(self, path: str) -> bool:
+        return os.path.isdir(self.process_root() + path)
+
+    def create(self, path: str) -> None:
+        """Make the group, and its parents, in every hierarchy. Fine if it is there."""
+        for root in self.roots():
+            os.makedirs(root + path, mode=0o755, exist_ok=True)
+
+    def add(self, path: str, pid: int) -> None:
+        """Move a process into the group."""
+        for root in self.roots():
+            write(f"{root}{path}/cgroup.procs", str(pid))
+
+    def processes(self, path: str) -> list[int]:
+        """The processes in the group and in those below it; [] when it is gone."""
+        found: list[int] = []
+        for directory, _, _ in os.walk(self.process_root() + path):
+            found += [int(line) for line in (read(f"{directory}/cgroup.procs") or "").split()]
+        return found
+
+    def remove(self, path: str, *, timeout: float = 0.5) -> None:
+        """Remove the group and the empty groups below it, everywhere. Fine if it is not there.
+
+        A group whose last process has just ended can be busy for a moment: EBUSY is retried for `timeout` seconds, then
+        raised.
+        """
+        end = time.monotonic() + timeout
+        for root in self.roots():
+            while True:
+                try:
+                    _remove_tree(root + path)
+                    break
+                except OSError as error:
+                    if error.errno != errno.EBUSY or time.monotonic() > end:
+                        raise
+                    time.sleep(0.005)
+
+    def children(self, path: str) -> Iterator[str]:
+        """Names of the groups directly below, over all hierarchies, each once."""
+        seen: set[str] = set()
+        for root in self.roots():
+            try:
+                with os.scandir(root + path) as entries:
+                    names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+            except FileNotFoundError:
+                continue
+            for name in names:
+                if name not in seen:
+                    seen.add(name)
+                    yield name
+
+
+def _remove_tree(path: str) -> None:
+    try:
+        os.rmdir(path)
+    except FileNotFoundError:
+        return
+    except OSError:
+        for directory, names, _ in os.walk(path, topdown=False):
+            for name in names:
+                try:
+                    os.rmdir(os.path.join(directory, name))
+                except FileNotFoundError:
+                    pass
+        os.rmdir(path)
+
+
+def read(path: str) -> str | None:
+    """A control file's text, or None if it or its group is not there (ENODEV: the group went while it was open)."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    try:
+        data = os.read(fd, 65536)
+        while chunk := os.read(fd, 65536):
+            data += chunk
+    except OSError as error:
+        if error.errno in (errno.ENODEV, errno.EOPNOTSUPP):
+            return None
+        raise
+    finally:
+        os.close(fd)
+    return data.decode("ascii", "replace")
+
+
+def read_int(path: str) -> int | None:
+    """A control file with one number; None for "max" or when it is not there."""
+    text = read(path)
+    if text is None or not text.strip() or text.strip() == "max":
+        return None
+    return int(text)
+
+
+def read_pairs(path: str) -> dict[str, int] | None:
+    """A flat keyed file (memory.stat, cpu.stat) as a mapping."""
+    text = read(path)
+    if text is None:
+        return None
+    fields = text.split()
+    return dict(zip(fields[::2], map(int, fields[1::2]), strict=False))
+
+
+def read_pressure(path: str) -> Pressure | None:
+    text = read(path)
+    if not text:
+        return None
+    lines: dict[str, list[float]] = {"some": [0.0] * 4, "full": [0.0] * 4}
+    for line in text.splitlines():
+        kind, *fields = line.split()
+        lines[kind] = [float(field.partition("=")[2]) for field in fields]
+    some, full = lines["some"], lines["full"]
+    return Pressure(some[0], some[1], some[2], int(some[3]), full[0], full[1], full[2], int(full[3]))
+
+
+def write(path: str, text: str) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(fd, text.encode())
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, path) from None
+    finally:
+        os.close(fd)
