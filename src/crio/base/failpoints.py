@@ -1,8 +1,8 @@
 """Named places where a test can make the program crash, fail or wait (after FreeBSD's fail(9)).
 
 Inert unless CRIO_FAILPOINTS is set when the process starts, for instance to
-`storage.commit.before_rename=kill;cni.add.after=error`. Actions: `kill` (SIGKILL of this process), `error` (raises Internal), `sleep(SECONDS)`; each may be followed by `*N` to
-fire only the first N times.
+`storage.commit.before_rename=kill;cni.add.after=error`. Actions: `kill` (SIGKILL of this process), `error` (raises
+Internal), `sleep(SECONDS)`; each may be followed by `*N` to fire only the first N times.
 """
 
 from __future__ import annotations

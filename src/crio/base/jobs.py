@@ -141,7 +141,7 @@ class JobTable:
         return result
 
     async def stop(self, grace: float) -> None:
-        """Refuse new jobs, give the running ones `grace` seconds to finish, then cancel them: they undo what they did."""
+        """Refuse new jobs, give running ones `grace` seconds to finish, then cancel them: they undo what they did."""
         self._closing = True
         tasks = [task for _, task in self._jobs.values()]
         if tasks:

@@ -1,0 +1,52 @@
+"""Where in the control groups a pod and its containers stand; pure."""
+
+from __future__ import annotations
+
+import posixpath
+
+from crio.base.errors import InvalidArgument
+
+DEFAULT_PARENT = {"cgroupfs": "/crio", "systemd": "system.slice"}
+
+
+def cgroup_parent(requested: str, manager: str) -> str:
+    """The parent group of a pod: as requested, or the default.
+
+    Raises InvalidArgument when the form does not suit crio.conf's cgroup_manager: systemd knows slices
+    ("kubepods-pod1.slice"), cgroupfs paths ("/kubepods/pod1"); a mix means that kubelet and runtime disagree.
+    """
+    parent = requested or DEFAULT_PARENT[manager]
+    if "\n" in parent or ".." in parent.split("/"):
+        raise InvalidArgument(f"cannot use cgroup parent {parent!r}: it is not a clean path")
+    is_slice = posixpath.basename(parent).endswith(".slice")
+    if manager == "systemd" and not is_slice:
+        raise InvalidArgument(
+            f"cannot use cgroup parent {parent!r}: cgroup_manager is systemd and this is no slice; let kubelet's "
+            "cgroupDriver and crio.conf's cgroup_manager agree"
+        )
+    if manager == "cgroupfs" and is_slice:
+        raise InvalidArgument(
+            f"cannot use cgroup parent {parent!r}: cgroup_manager is cgroupfs and this is a systemd slice; let "
+            "kubelet's cgroupDriver and crio.conf's cgroup_manager agree"
+        )
+    return posixpath.basename(parent) if manager == "systemd" else posixpath.normpath("/" + parent.lstrip("/"))
+
+
+def expand_slice(name: str) -> str:
+    """The path of a slice: "a-b-c.slice" is "/a.slice/a-b.slice/a-b-c.slice" (systemd.slice(5))."""
+    stem = name.removesuffix(".slice")
+    if stem == "-":
+        return "/"
+    parts = stem.split("-")
+    return "/" + "/".join("-".join(parts[: n + 1]) + ".slice" for n in range(len(parts)))
+
+
+def parent_path(parent: str, manager: str) -> str:
+    """The parent group as a path below the cgroup mount."""
+    return expand_slice(parent) if manager == "systemd" else parent
+
+
+def group_path(parent: str, unit: str, manager: str) -> str:
+    """The path of group `unit` ("crio-ID", "crio-conmon-ID") below the cgroup mount."""
+    suffix = ".scope" if manager == "systemd" else ""
+    return posixpath.join(parent_path(parent, manager), unit + suffix)

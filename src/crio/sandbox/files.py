@@ -1,0 +1,60 @@
+"""The files of a pod that its containers share: resolv.conf, hostname, .containerenv and /dev/shm."""
+
+from __future__ import annotations
+
+import os
+
+from crio.api.runtime.v1 import api_pb2 as pb
+from crio.base.files import read_bounded
+from crio.linux import mount
+
+HOST_RESOLV_CONF = "/etc/resolv.conf"
+_RESOLV_LIMIT = 64 << 10
+DEFAULT_SHM_SIZE = 64 << 20
+
+
+def resolv_conf(dns: pb.DNSConfig) -> bytes:
+    """The text of resolv.conf(5): from the request, or the host's when the request says nothing."""
+    if not (dns.servers or dns.searches or dns.options):
+        try:
+            return read_bounded(HOST_RESOLV_CONF, _RESOLV_LIMIT)
+        except FileNotFoundError:
+            return b""
+    lines = []
+    if dns.searches:
+        lines.append("search " + " ".join(dns.searches))
+    lines += [f"nameserver {server}" for server in dns.servers]
+    if dns.options:
+        lines.append("options " + " ".join(dns.options))
+    return "".join(f"{line}\n" for line in lines).encode()
+
+
+def write_files(directory: str, *, dns: pb.DNSConfig, hostname: str) -> None:
+    """Write the pod's files below `directory`. Raises OSError."""
+    for name, content in (
+        ("resolv.conf", resolv_conf(dns)),
+        ("hostname", f"{hostname}\n".encode()),
+        (".containerenv", b""),
+    ):
+        fd = os.open(os.path.join(directory, name), os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+        try:
+            os.fchmod(fd, 0o644)
+            os.write(fd, content)
+        finally:
+            os.close(fd)
+
+
+def mount_shm(path: str, *, size: int, label: str = "") -> None:
+    """Mount a tmpfs for /dev/shm of the pod. `size` in bytes. Raises OSError."""
+    os.mkdir(path, 0o1777)
+    options = f"mode=1777,size={size}" + (f',context="{label}"' if label else "")
+    mount.mount("shm", path, "tmpfs", mount.MS_NOSUID | mount.MS_NODEV | mount.MS_NOEXEC, options)
+
+
+def unmount_shm(path: str) -> None:
+    """Fine if it is not mounted or not there. Raises OSError."""
+    try:
+        mount.umount(path, mount.MNT_DETACH)
+    except (FileNotFoundError, OSError) as error:
+        if getattr(error, "errno", None) not in (2, 22):
+            raise

@@ -1,0 +1,46 @@
+"""How pods are named, and the checks on what a request says of one."""
+
+from __future__ import annotations
+
+import re
+
+from crio.api.runtime.v1 import api_pb2 as pb
+from crio.base.errors import InvalidArgument
+
+_HOSTNAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,252}[A-Za-z0-9])?")
+_SHORT_ID = 12
+
+
+def sandbox_name(metadata: pb.PodSandboxMetadata) -> str:
+    """`k8s_<pod>_<namespace>_<uid>_<attempt>`: unique on the node (SPEC of dockershim's naming, kept by CRI-O)."""
+    return f"k8s_{metadata.name}_{metadata.namespace}_{metadata.uid}_{metadata.attempt}"
+
+
+def check_config(config: pb.PodSandboxConfig) -> None:
+    """Raise InvalidArgument for a PodSandboxConfig that lacks what every pod needs, or carries what none may."""
+    for field in ("name", "namespace"):
+        value = getattr(config.metadata, field)
+        if not value:
+            raise InvalidArgument(f"cannot run the pod: metadata.{field} of the PodSandboxConfig is empty")
+        if "/" in value or "\n" in value or len(value) > 253:
+            raise InvalidArgument(f"cannot run the pod: metadata.{field} {value[:80]!r} is not a Kubernetes name")
+    if config.hostname and not _HOSTNAME.fullmatch(config.hostname):
+        raise InvalidArgument(
+            f"cannot run pod {config.metadata.name}: hostname {config.hostname[:80]!r} is not a host name"
+        )
+    for field in ("servers", "searches", "options"):
+        for value in getattr(config.dns_config, field):
+            if not value or any(c.isspace() for c in value):
+                raise InvalidArgument(
+                    f"cannot run pod {config.metadata.name}: dns_config.{field} has {value[:80]!r}, which would break "
+                    "resolv.conf"
+                )
+    if config.log_directory and not config.log_directory.startswith("/"):
+        raise InvalidArgument(
+            f"cannot run pod {config.metadata.name}: log_directory {config.log_directory!r} is not absolute"
+        )
+
+
+def short_hostname(sandbox_id: str) -> str:
+    """The host name of a pod that asks for none."""
+    return sandbox_id[:_SHORT_ID]

@@ -1,0 +1,69 @@
+"""What is kept on disk of a pod sandbox: one JSON file beside the pod's files, on a tmpfs that a reboot clears."""
+
+from __future__ import annotations
+
+import os
+
+import msgspec
+
+from crio.base.errors import DataLoss
+from crio.base.files import read_bounded, write_atomic
+
+FILE = "sandbox.json"
+VERSION = 1
+_LIMIT = 8 << 20
+
+
+class SandboxRecord(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """The disk form of a sandbox.
+
+    It is written twice: before anything is made, so that a crash half way leaves a list of what may exist, and at the
+    end with `complete`. Times are Unix nanoseconds.
+    """
+
+    version: int = VERSION
+    id: str
+    name: str
+    config: bytes
+    """The PodSandboxConfig of the request, as protobuf."""
+    fingerprint: bytes = b""
+    """Tells a retry of the same request from a different one with the same name."""
+    runtime_handler: str = ""
+    created_at: int
+    cgroup_parent: str = ""
+    namespaces: dict[str, str] = {}
+    """Path of the pinned namespace by kind ("net", "ipc", "uts", "user")."""
+    shm_path: str = ""
+    hostname: str = ""
+    pause_pid: int = 0
+    """The process that holds a shared PID namespace; 0 when the pod has none."""
+    pause_start: int = 0
+    """That process' start time in clock ticks after boot, so that a reused number is not taken for it."""
+    ips: list[str] = []
+    network_result: bytes = b""
+    process_label: str = ""
+    mount_label: str = ""
+    complete: bool = False
+    stopped_at: int = 0
+
+
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(SandboxRecord)
+
+
+def save(directory: str, record: SandboxRecord) -> None:
+    """Write the record atomically. Raises OSError."""
+    write_atomic(os.path.join(directory, FILE), _encoder.encode(record))
+
+
+def load(directory: str) -> SandboxRecord:
+    """Read a record. Raises FileNotFoundError, or DataLoss if it can't be understood."""
+    path = os.path.join(directory, FILE)
+    data = read_bounded(path, _LIMIT)
+    try:
+        record = _decoder.decode(data)
+    except msgspec.DecodeError as error:
+        raise DataLoss(f"cannot read {path}: {error}") from error
+    if record.version > VERSION:
+        raise DataLoss(f"cannot read {path}: it has version {record.version}, and this release knows up to {VERSION}")
+    return record
