@@ -1,0 +1,395 @@
+"""Mounts: mount(2), the file-descriptor mount calls of Linux 5.2 to 5.12, and the table of what is mounted.
+
+Nothing here decides what to mount. Paths are the caller's: inside a container's root use descriptors from `openat2`
+(`/proc/self/fd/N` as source or target), never a joined string.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from crio.base.errors import ResourceExhausted
+from crio.linux.libc import check, libc, syscall
+
+MS_RDONLY = 0x1
+MS_NOSUID = 0x2
+MS_NODEV = 0x4
+MS_NOEXEC = 0x8
+MS_SYNCHRONOUS = 0x10
+MS_REMOUNT = 0x20
+MS_MANDLOCK = 0x40
+MS_DIRSYNC = 0x80
+MS_NOSYMFOLLOW = 0x100
+MS_NOATIME = 0x400
+MS_NODIRATIME = 0x800
+MS_BIND = 0x1000
+MS_MOVE = 0x2000
+MS_REC = 0x4000
+MS_SILENT = 0x8000
+MS_UNBINDABLE = 1 << 17
+MS_PRIVATE = 1 << 18
+MS_SLAVE = 1 << 19
+MS_SHARED = 1 << 20
+MS_RELATIME = 1 << 21
+MS_STRICTATIME = 1 << 24
+MS_LAZYTIME = 1 << 25
+
+MNT_FORCE = 1
+MNT_DETACH = 2
+MNT_EXPIRE = 4
+UMOUNT_NOFOLLOW = 8
+
+AT_FDCWD = -100
+AT_EMPTY_PATH = 0x1000
+AT_RECURSIVE = 0x8000
+AT_SYMLINK_NOFOLLOW = 0x100
+
+OPEN_TREE_CLONE = 1
+OPEN_TREE_CLOEXEC = os.O_CLOEXEC
+
+MOVE_MOUNT_F_EMPTY_PATH = 0x4
+MOVE_MOUNT_T_SYMLINKS = 0x10
+MOVE_MOUNT_T_EMPTY_PATH = 0x40
+
+MOUNT_ATTR_RDONLY = 0x1
+MOUNT_ATTR_NOSUID = 0x2
+MOUNT_ATTR_NODEV = 0x4
+MOUNT_ATTR_NOEXEC = 0x8
+MOUNT_ATTR__ATIME = 0x70
+MOUNT_ATTR_RELATIME = 0x0
+MOUNT_ATTR_NOATIME = 0x10
+MOUNT_ATTR_STRICTATIME = 0x20
+MOUNT_ATTR_NODIRATIME = 0x80
+MOUNT_ATTR_IDMAP = 0x100000
+MOUNT_ATTR_NOSYMFOLLOW = 0x200000
+
+FSOPEN_CLOEXEC = 1
+FSMOUNT_CLOEXEC = 1
+
+_OPEN_TREE, _MOVE_MOUNT, _FSOPEN, _FSCONFIG, _FSMOUNT, _MOUNT_SETATTR = 428, 429, 430, 431, 432, 442
+_FSCONFIG_SET_FLAG, _FSCONFIG_SET_STRING, _FSCONFIG_SET_FD, _FSCONFIG_CMD_CREATE, _FSCONFIG_CMD_RECONFIGURE = (
+    0,
+    1,
+    5,
+    6,
+    7,
+)
+_STATX_ATTR_MOUNT_ROOT = 0x2000
+_AT_NO_AUTOMOUNT = 0x800
+
+MAX_MOUNTINFO = 64 << 20
+"""Bytes of /proc/PID/mountinfo that are read at most: about 300,000 mounts, three times the kernel's default limit."""
+
+libc.mount.argtypes = [ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p]
+libc.umount2.argtypes = [ctypes.c_char_p, ctypes.c_int]
+
+
+class _MountAttr(ctypes.Structure):
+    _fields_ = (
+        ("attr_set", ctypes.c_uint64),
+        ("attr_clr", ctypes.c_uint64),
+        ("propagation", ctypes.c_uint64),
+        ("userns_fd", ctypes.c_uint64),
+    )
+
+
+def mount(source: str | None, target: str, fstype: str | None = None, flags: int = 0, data: str | None = None) -> None:
+    """mount(2). `data` longer than a page minus one byte is cut by the kernel: use `new_filesystem` for it."""
+    check(
+        libc.mount(
+            None if source is None else os.fsencode(source),
+            os.fsencode(target),
+            None if fstype is None else fstype.encode(),
+            flags,
+            None if data is None else os.fsencode(data),
+        ),
+        target,
+    )
+
+
+def umount(target: str, flags: int = 0) -> None:
+    """umount2(2): pass MNT_DETACH for a lazy unmount, UMOUNT_NOFOLLOW where the path is not wholly the caller's."""
+    check(libc.umount2(os.fsencode(target), flags), target)
+
+
+def bind(source: str, target: str, *, recursive: bool = False) -> None:
+    """Bind `source` on `target`; with `recursive` also what is mounted below it."""
+    mount(source, target, None, MS_BIND | (MS_REC if recursive else 0))
+
+
+def remount_bind(target: str, flags: int) -> None:
+    """Set the per-mount flags (MS_RDONLY, MS_NOSUID, ...) of one bind mount to exactly `flags`."""
+    mount(None, target, None, MS_REMOUNT | MS_BIND | flags)
+
+
+def remount(target: str, flags: int, data: str | None = None) -> None:
+    """Change flags and options of the file system mounted at `target`, for all its mounts."""
+    mount(None, target, None, MS_REMOUNT | flags, data)
+
+
+def set_propagation(target: str, propagation: int, *, recursive: bool = False) -> None:
+    """`propagation` is one of MS_PRIVATE, MS_SLAVE, MS_SHARED, MS_UNBINDABLE."""
+    mount(None, target, None, propagation | (MS_REC if recursive else 0))
+
+
+def make_private(target: str) -> None:
+    set_propagation(target, MS_PRIVATE)
+
+
+def make_rprivate(target: str) -> None:
+    set_propagation(target, MS_PRIVATE, recursive=True)
+
+
+def make_rslave(target: str) -> None:
+    set_propagation(target, MS_SLAVE, recursive=True)
+
+
+def make_shared(target: str) -> None:
+    set_propagation(target, MS_SHARED)
+
+
+def make_rshared(target: str) -> None:
+    set_propagation(target, MS_SHARED, recursive=True)
+
+
+def open_tree(dir_fd: int, path: str, flags: int = OPEN_TREE_CLOEXEC) -> int:
+    """open_tree(2), Linux 5.2: a descriptor of a mount; with OPEN_TREE_CLONE of a detached copy (AT_RECURSIVE: a tree).
+
+    The caller closes it; a detached copy that was not moved into place vanishes then.
+    """
+    return _at(_OPEN_TREE, dir_fd, path, flags)
+
+
+def move_mount(from_fd: int, from_path: str, to_fd: int, to_path: str, flags: int = 0) -> None:
+    """move_mount(2), Linux 5.2: attach a detached mount or move an attached one. An empty path means the descriptor."""
+    flags |= (0 if from_path else MOVE_MOUNT_F_EMPTY_PATH) | (0 if to_path else MOVE_MOUNT_T_EMPTY_PATH)
+    result = libc.syscall(
+        ctypes.c_long(_MOVE_MOUNT),
+        ctypes.c_long(from_fd),
+        ctypes.c_char_p(os.fsencode(from_path)),
+        ctypes.c_long(to_fd),
+        ctypes.c_char_p(os.fsencode(to_path)),
+        ctypes.c_ulong(flags),
+    )
+    check(int(result), from_path or f"fd {from_fd}", to_path or f"fd {to_fd}")
+
+
+def mount_setattr(
+    dir_fd: int,
+    path: str,
+    *,
+    attr_set: int = 0,
+    attr_clr: int = 0,
+    propagation: int = 0,
+    userns_fd: int | None = None,
+    recursive: bool = False,
+) -> None:
+    """mount_setattr(2), Linux 5.12: change MOUNT_ATTR_* flags and propagation, for a whole tree if `recursive`.
+
+    `userns_fd` makes an id-mapped mount, which must be detached (`open_tree` with OPEN_TREE_CLONE). An empty path
+    means the descriptor itself. MOUNT_ATTR__ATIME is cleared by itself when an access-time flag is set.
+    """
+    if attr_set & MOUNT_ATTR__ATIME:
+        attr_clr |= MOUNT_ATTR__ATIME
+    if userns_fd is not None:
+        attr_set |= MOUNT_ATTR_IDMAP
+    attributes = _MountAttr(attr_set, attr_clr, propagation, userns_fd if userns_fd is not None else 0)
+    flags = (AT_RECURSIVE if recursive else 0) | (0 if path else AT_EMPTY_PATH)
+    result = libc.syscall(
+        ctypes.c_long(_MOUNT_SETATTR),
+        ctypes.c_long(dir_fd),
+        ctypes.c_char_p(os.fsencode(path)),
+        ctypes.c_ulong(flags),
+        ctypes.byref(attributes),
+        ctypes.c_size_t(ctypes.sizeof(attributes)),
+    )
+    check(int(result), path or f"fd {dir_fd}")
+
+
+def clone_tree_idmapped(path: str, userns_fd: int, *, recursive: bool = False) -> int:
+    """A detached copy of the mount at `path` whose owners are mapped as in the user namespace `userns_fd`."""
+    flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | (AT_RECURSIVE if recursive else 0)
+    tree = open_tree(AT_FDCWD, path, flags)
+    try:
+        mount_setattr(tree, "", userns_fd=userns_fd, recursive=recursive)
+    except BaseException:
+        os.close(tree)
+        raise
+    return tree
+
+
+def set_recursive_readonly(target: str) -> None:
+    """Make the mount at `target` and every mount below it read-only (Linux 5.12)."""
+    mount_setattr(AT_FDCWD, target, attr_set=MOUNT_ATTR_RDONLY, recursive=True)
+
+
+def fsopen(fstype: str, flags: int = FSOPEN_CLOEXEC) -> int:
+    """fsopen(2), Linux 5.2: a context in which a file system is configured. The caller closes it."""
+    return syscall(_FSOPEN, ctypes.c_char_p(fstype.encode()), ctypes.c_ulong(flags))
+
+
+def fsconfig_set(context_fd: int, key: str, value: str | None = None) -> None:
+    """Set one option: a flag if `value` is None, else a string of up to 255 bytes."""
+    command = _FSCONFIG_SET_FLAG if value is None else _FSCONFIG_SET_STRING
+    _fsconfig(context_fd, command, key, None if value is None else os.fsencode(value), 0)
+
+
+def fsconfig_set_fd(context_fd: int, key: str, fd: int) -> None:
+    """Set an option whose value is an open descriptor (overlay's layers: Linux 6.13)."""
+    _fsconfig(context_fd, _FSCONFIG_SET_FD, key, None, fd)
+
+
+def fsconfig_create(context_fd: int) -> None:
+    """Make the file system that was configured; the kernel's own words for a failure are in `fs_messages`."""
+    _fsconfig(context_fd, _FSCONFIG_CMD_CREATE, None, None, 0)
+
+
+def fsconfig_reconfigure(context_fd: int) -> None:
+    _fsconfig(context_fd, _FSCONFIG_CMD_RECONFIGURE, None, None, 0)
+
+
+def fsmount(context_fd: int, attributes: int = 0) -> int:
+    """fsmount(2): a detached mount of the file system that was made; attach it with `move_mount`, then close it."""
+    return syscall(_FSMOUNT, ctypes.c_long(context_fd), ctypes.c_ulong(FSMOUNT_CLOEXEC), ctypes.c_ulong(attributes))
+
+
+def fs_messages(context_fd: int) -> str:
+    """What the kernel had to say about a context's last failure: one line, at most 4 KiB, "" if it said nothing."""
+    messages: list[str] = []
+    while len(messages) < 16:
+        try:
+            line = os.read(context_fd, 1024)
+        except OSError:
+            break
+        if not line:
+            break
+        messages.append(line.decode("utf-8", "replace").strip())
+    return "; ".join(messages)[:4096]
+
+
+def is_mount_point(path: str, *, dir_fd: int = AT_FDCWD) -> bool:
+    """Whether something is mounted exactly at `path`, bind mounts of files included. False if it does not exist.
+
+    One statx(2) (Linux 5.8); never follows a final symlink, never triggers an automount.
+    """
+    buffer = ctypes.create_string_buffer(256)
+    flags = AT_SYMLINK_NOFOLLOW | _AT_NO_AUTOMOUNT
+    try:
+        check(libc.statx(dir_fd, os.fsencode(path), flags, 0, buffer), path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    attributes = int.from_bytes(buffer.raw[8:16], "little")
+    return bool(attributes & _STATX_ATTR_MOUNT_ROOT)
+
+
+class MountInfo(NamedTuple):
+    """One line of /proc/PID/mountinfo (proc_pid_mountinfo(5)), escapes undone."""
+
+    mount_id: int
+    parent_id: int
+    device: str
+    """`major:minor`."""
+    root: str
+    mount_point: str
+    options: str
+    propagation: tuple[str, ...]
+    """`shared:N`, `master:N`, `propagate_from:N`, `unbindable`; empty for a private mount."""
+    fstype: str
+    source: str
+    super_options: str
+
+
+_ESCAPE = re.compile(rb"\\([0-7]{3})")
+
+
+def parse_mountinfo_line(line: str) -> MountInfo:
+    """Raises ValueError if the line does not have the fields of mountinfo."""
+    left, separator, right = line.rstrip("\n").partition(" - ")
+    head, tail = left.split(" "), right.split(" ")
+    if not separator or len(head) < 6 or len(tail) < 3:
+        raise ValueError(f"cannot parse mountinfo line {line[:200]!r}: fields are missing")
+    return MountInfo(
+        int(head[0]),
+        int(head[1]),
+        head[2],
+        _unescape(head[3]),
+        _unescape(head[4]),
+        head[5],
+        tuple(head[6:]),
+        tail[0],
+        _unescape(tail[1]),
+        tail[2],
+    )
+
+
+def mounts(pid: int | str = "self") -> Iterator[MountInfo]:
+    """Every mount that a process sees, in the kernel's order: a later one on the same point hides an earlier one.
+
+    Raises OSError if the process is gone, ResourceExhausted beyond MAX_MOUNTINFO bytes.
+    """
+    path = f"/proc/{pid}/mountinfo"
+    size = 0
+    with open(path, "rb", buffering=1 << 16) as table:
+        while line := table.readline(MAX_MOUNTINFO):
+            size += len(line)
+            if size > MAX_MOUNTINFO:
+                raise ResourceExhausted(f"cannot read {path}: it is longer than {MAX_MOUNTINFO} bytes")
+            yield parse_mountinfo_line(os.fsdecode(line))
+
+
+def mounts_below(path: str, *, include_itself: bool = True) -> list[MountInfo]:
+    """The mounts at and below the absolute `path`, deepest and newest first: the order in which to unmount them."""
+    prefix = path.rstrip("/") + "/"
+    found = [
+        info
+        for info in mounts()
+        if info.mount_point.startswith(prefix) or (include_itself and info.mount_point == path)
+    ]
+    found.reverse()
+    found.sort(key=lambda info: info.mount_point.count("/"), reverse=True)
+    return found
+
+
+def unmount_below(path: str, *, include_itself: bool = True, flags: int = MNT_DETACH | UMOUNT_NOFOLLOW) -> int:
+    """Unmount everything at and below `path`; the number of mounts that went."""
+    found = mounts_below(path, include_itself=include_itself)
+    for info in found:
+        try:
+            umount(info.mount_point, flags)
+        except OSError as error:
+            # It went together with the lazily detached mount that it sat on.
+            if error.errno not in (errno.ENOENT, errno.EINVAL):
+                raise
+    return len(found)
+
+
+def _unescape(text: str) -> str:
+    if "\\" not in text:
+        return text
+    return os.fsdecode(_ESCAPE.sub(lambda match: bytes([int(match[1], 8) & 0xFF]), os.fsencode(text)))
+
+
+def _at(number: int, dir_fd: int, path: str, flags: int) -> int:
+    if not path:
+        flags |= AT_EMPTY_PATH
+    result = libc.syscall(
+        ctypes.c_long(number), ctypes.c_long(dir_fd), ctypes.c_char_p(os.fsencode(path)), ctypes.c_ulong(flags)
+    )
+    return check(int(result), path or f"fd {dir_fd}")
+
+
+def _fsconfig(context_fd: int, command: int, key: str | None, value: bytes | None, auxiliary: int) -> None:
+    result = libc.syscall(
+        ctypes.c_long(_FSCONFIG),
+        ctypes.c_long(context_fd),
+        ctypes.c_ulong(command),
+        ctypes.c_char_p(None if key is None else key.encode()),
+        ctypes.c_char_p(value),
+        ctypes.c_long(auxiliary),
+    )
+    check(int(result), key)
