@@ -28,6 +28,11 @@ class Sandbox:
         self.stopping = False
         """Set as soon as a stop begins: no container may be created any more."""
         self.lock = asyncio.Lock()
+        self.creates = 0
+        """How many containers are being created in it."""
+        self.quiet = asyncio.Event()
+        """Set while no container is being created in it."""
+        self.quiet.set()
 
     @property
     def id(self) -> SandboxId:

@@ -1,0 +1,220 @@
+"""All containers of the node: finding them, starting, stopping and removing them. How one is made is in create.py."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import time
+from collections.abc import Iterator
+
+from crio.api.runtime.v1 import api_pb2 as pb
+from crio.base.errors import AlreadyExists, CrioError, FailedPrecondition, NotFound
+from crio.base.ids import resolve_prefix
+from crio.base.jobs import Job, JobTable
+from crio.base.tasks import TaskScope
+from crio.conmon.client import Monitor
+from crio.container.container import Container, State
+from crio.container.create import ContainerMaker
+from crio.container.names import check_config, container_name
+from crio.container.stop import shorten, stop_process
+from crio.runtime.driver import OciRuntime
+from crio.sandbox.manager import SandboxManager
+
+log = logging.getLogger(__name__)
+
+
+class ContainerManager:
+    """Finds, makes, starts, stops and removes containers."""
+
+    def __init__(self, jobs: JobTable, sandboxes: SandboxManager, maker: ContainerMaker) -> None:
+        self._jobs = jobs
+        self._sandboxes = sandboxes
+        self._maker = maker
+        self._by_id: dict[str, Container] = {}
+        self._by_name: dict[str, Container] = {}
+        self._monitors: dict[str, Monitor] = {}
+        self._watchers = TaskScope("container exits")
+        self._unfinished: list[Container] = []
+
+    def __iter__(self) -> Iterator[Container]:
+        return iter(list(self._by_id.values()))
+
+    def __len__(self) -> int:
+        return len(self._by_id)
+
+    def of_sandbox(self, sandbox_id: str) -> list[Container]:
+        """The containers of a pod."""
+        return [container for container in self._by_id.values() if container.record.sandbox_id == sandbox_id]
+
+    def get(self, prefix: str) -> Container:
+        """The container with this id or unambiguous id prefix. Raises NotFound, InvalidArgument."""
+        container = self._by_id.get(prefix)
+        return container if container is not None else self._by_id[resolve_prefix("container", prefix, self._by_id)]
+
+    def monitor(self, container: Container) -> Monitor:
+        """The container's monitor. Raises FailedPrecondition if it is gone."""
+        monitor = self._monitors.get(container.id)
+        if monitor is None:
+            raise FailedPrecondition(f"cannot reach the monitor of container {container.short_id}: it has ended")
+        return monitor
+
+    def runtime(self, container: Container) -> OciRuntime:
+        """The OCI runtime that the container was made with."""
+        return self._maker.runtimes.get(container.record.handler)
+
+    def adopt(self, container: Container, monitor: Monitor | None) -> None:
+        """Take in a container, and watch for its end."""
+        self._by_id[container.id] = container
+        self._by_name[container.name] = container
+        if monitor is not None:
+            self._monitors[container.id] = monitor
+            if container.exit is None:
+                self._watchers.spawn(container.short_id, self._watch(container, monitor))
+        if container.exit is not None:
+            container.exited.set()
+
+    async def _watch(self, container: Container, monitor: Monitor) -> None:
+        container.exit = await monitor.wait()
+        self._monitors.pop(container.id, None)
+        if not container.record.own_pid_namespace:
+            # Without a PID namespace of its own, the end of the first process does not end the others.
+            await self._end_rest(container)
+        container.exited.set()
+        log.info(
+            "= container %s is EXITED with code %d%s",
+            container.short_id,
+            container.exit_code,
+            f" ({container.reason})" if container.exit.oom_killed else "",
+        )
+
+    async def _end_rest(self, container: Container) -> None:
+        try:
+            await self.runtime(container).kill(container.id, 9, every=True)
+        except CrioError as error:
+            log.debug("processes of container %s: %s", container.short_id, error)
+
+    # Creating
+
+    async def create(
+        self, sandbox_id: str, config: pb.ContainerConfig, pod: pb.PodSandboxConfig, deadline: float | None = None
+    ) -> Container:
+        """Make a container in state CREATED. The same request again gets the same container.
+
+        Raises InvalidArgument, NotFound (pod or image), FailedPrecondition (pod stopped), AlreadyExists if the name is
+        taken by a container that was asked for differently, and whatever a step raises: then nothing is left.
+        """
+        check_config(config)
+        sandbox = self._sandboxes.get(sandbox_id)
+        self._sandboxes.check_can_create(sandbox)
+        name = container_name(config.metadata, sandbox.config.metadata)
+        data = config.SerializeToString(deterministic=True)
+        fingerprint = hashlib.sha256(sandbox.id.encode() + data).digest()
+        existing = self._by_name.get(name)
+        if existing is not None:
+            if existing.record.fingerprint == fingerprint and existing.state is State.CREATED:
+                return existing
+            raise AlreadyExists(
+                f"cannot create container {config.metadata.name}: container {existing.short_id} has its name {name} "
+                f"already and is {existing.state.name}; remove it or ask for the next attempt"
+            )
+
+        async def work(job: Job) -> Container:
+            with self._sandboxes.creating(sandbox):
+                container, monitor = await self._maker.make(job, sandbox, name, config, data, fingerprint)
+                self.adopt(container, monitor)
+                return container
+
+        return await self._jobs.run(
+            "CreateContainer", name, work, key=f"container/{name}", fingerprint=fingerprint, deadline=deadline
+        )
+
+    # Starting
+
+    async def start(self, container_id: str) -> None:
+        """Let the created container run. Raises FailedPrecondition unless it is CREATED.
+
+        If the runtime can't start it the container becomes EXITED with code 128 and the error is raised.
+        """
+        container = self.get(container_id)
+        async with container.lock:
+            if container.state is not State.CREATED:
+                raise FailedPrecondition(
+                    f"cannot start container {container.short_id}: it is {container.state.name}, not CREATED"
+                )
+            started_at = time.time_ns()
+            try:
+                await self.runtime(container).start(container.id)
+            except CrioError as error:
+                container.record.start_error = error.message
+                container.save()
+                await self._end_rest(container)
+                raise
+            container.record.started_at = started_at
+            container.save()
+        log.info("= container %s is RUNNING (%s)", container.short_id, container.name)
+
+    # Stopping
+
+    async def stop(self, container_id: str, timeout: float, deadline: float | None = None) -> None:
+        """End the container: its stop signal, after `timeout` seconds SIGKILL. An unknown or ended one is fine.
+
+        A call that comes while another stops the container joins it, and may bring the kill forward.
+        """
+        try:
+            container = self.get(container_id)
+        except NotFound:
+            return
+        if container.exited.is_set():
+            return
+        shorten(container, timeout)
+
+        async def work(job: Job) -> None:
+            with job.step("signal"):
+                await stop_process(container, self.runtime(container), self._maker.cgroups)
+
+        await self._jobs.run("StopContainer", container.name, work, key=f"stop/{container.id}", deadline=deadline)
+
+    async def stop_all(self, sandbox_id: str, deadline: float | None) -> None:
+        """End all containers of a pod, side by side."""
+        loop = asyncio.get_running_loop()
+        grace = 10.0 if deadline is None else min(10.0, max(deadline - loop.time() - 1.0, 0.0))
+        containers = self.of_sandbox(sandbox_id)
+        results = await asyncio.gather(
+            *(self.stop(container.id, grace, deadline) for container in containers), return_exceptions=True
+        )
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
+
+    # Removing
+
+    async def remove(self, container_id: str, deadline: float | None = None) -> None:
+        """Remove the container and its writable layer, ending it first. An unknown one is fine."""
+        try:
+            container = self.get(container_id)
+        except NotFound:
+            return
+
+        async def work(job: Job) -> None:
+            if container.id not in self._by_id:
+                return
+            with job.step("stop"):
+                await self.stop(container.id, 0)
+            async with container.lock:
+                await self._maker.unmake(job, container)
+            self._by_id.pop(container.id, None)
+            self._by_name.pop(container.name, None)
+            log.info("= container %s is removed (%s)", container.short_id, container.name)
+
+        await self._jobs.run("RemoveContainer", container.name, work, key=f"remove/{container.id}", deadline=deadline)
+
+    async def remove_all(self, sandbox_id: str) -> None:
+        """Remove all containers of a pod, side by side."""
+        await asyncio.gather(*(self.remove(container.id) for container in self.of_sandbox(sandbox_id)))
+
+    async def close(self) -> None:
+        """Stop watching. The containers and their monitors go on."""
+        await self._watchers.stop()
+        for monitor in self._monitors.values():
+            monitor.close()

@@ -1,0 +1,85 @@
+"""What is kept on disk of a container: one JSON file in its bundle, on a tmpfs that a reboot clears."""
+
+from __future__ import annotations
+
+import os
+
+import msgspec
+
+from crio.base.errors import DataLoss
+from crio.base.files import read_bounded, write_atomic
+
+FILE = "container.json"
+VERSION = 1
+_LIMIT = 8 << 20
+
+
+class ContainerUser(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Who the container's first process is."""
+
+    uid: int = 0
+    gid: int = 0
+    groups: tuple[int, ...] = ()
+
+
+class ContainerRecord(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """The disk form of a container.
+
+    It is written before anything is made, so that a crash half way leaves a list of what may exist; with `complete`
+    when the runtime has created it; and when it is started. How it ended is not here but in the monitor's exit record.
+    Times are Unix nanoseconds.
+    """
+
+    version: int = VERSION
+    id: str
+    name: str
+    sandbox_id: str
+    config: bytes
+    """The ContainerConfig of the request, as protobuf."""
+    fingerprint: bytes = b""
+    """Tells a retry of the same request from a different one with the same name."""
+    created_at: int
+    handler: str = ""
+    image_id: str = ""
+    image_name: str = ""
+    """The name that the image was asked by, or one of its names when it was asked by id."""
+    image_digest: str = ""
+    """A repo digest of the image, or its id when it has none."""
+    log_path: str = ""
+    rootfs: str = ""
+    cgroup_path: str = ""
+    monitor_cgroup: str = ""
+    user: ContainerUser = ContainerUser()
+    stop_signal: int = 15
+    own_pid_namespace: bool = True
+    resources: bytes = b""
+    """The LinuxContainerResources in force, as protobuf."""
+    volumes: dict[str, str] = {}
+    pid: int = 0
+    pid_start: int = 0
+    complete: bool = False
+    started_at: int = 0
+    start_error: str = ""
+    """Why the runtime could not start it; then the container counts as exited."""
+
+
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(ContainerRecord)
+
+
+def save(directory: str, record: ContainerRecord) -> None:
+    """Write the record atomically. Raises OSError."""
+    write_atomic(os.path.join(directory, FILE), _encoder.encode(record))
+
+
+def load(directory: str) -> ContainerRecord:
+    """Read a record. Raises FileNotFoundError, or DataLoss if it can't be understood."""
+    path = os.path.join(directory, FILE)
+    data = read_bounded(path, _LIMIT)
+    try:
+        record = _decoder.decode(data)
+    except msgspec.DecodeError as error:
+        raise DataLoss(f"cannot read {path}: {error}") from error
+    if record.version > VERSION:
+        raise DataLoss(f"cannot read {path}: it has version {record.version}, and this release knows up to {VERSION}")
+    return record

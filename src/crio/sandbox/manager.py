@@ -1,0 +1,386 @@
+"""All pod sandboxes of the node: finding them, running, stopping and removing them.
+
+Each change is a job, so that a retry joins it. What a run makes is undone in reverse order if it fails or is cancelled;
+what a stop or a removal could not do raises, and the next call goes on from there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import logging
+import os
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from crio.api.runtime.v1 import api_pb2 as pb
+from crio.base.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
+from crio.base.failpoints import failpoint
+from crio.base.ids import new_id, resolve_prefix
+from crio.base.jobs import Job, JobTable
+from crio.linux import namespaces
+from crio.linux.cgroup import CgroupFs
+from crio.linux.pidfd import kill_process, start_time
+from crio.network.hostport import HostPorts
+from crio.network.manager import Network
+from crio.sandbox import cgroups, files, plan
+from crio.sandbox.names import check_config, sandbox_name, short_hostname
+from crio.sandbox.network import pod_network
+from crio.sandbox.record import FILE, SandboxRecord
+from crio.sandbox.sandbox import Sandbox
+
+log = logging.getLogger(__name__)
+
+
+class PodContainers(Protocol):
+    """What stopping a pod needs from the room that keeps containers."""
+
+    async def stop_all(self, sandbox_id: str, deadline: float | None) -> None: ...
+
+    async def remove_all(self, sandbox_id: str) -> None: ...
+
+
+class PauseSpawner(Protocol):
+    """Starts the process that holds a pod's shared PID namespace."""
+
+    async def spawn_pause(self, sandbox_id: str, joined: Mapping[str, str]) -> int: ...
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxSettings:
+    """The part of the configuration that pods need."""
+
+    directory: str
+    """Where each sandbox has its directory; on a tmpfs."""
+    namespaces_dir: str
+    cgroup_manager: str
+    handlers: Mapping[str, object]
+    default_runtime: str
+    default_sysctls: tuple[str, ...] = ()
+    disable_hostport_mapping: bool = False
+
+
+class SandboxManager:
+    """Finds, runs, stops and removes pod sandboxes. `containers` is set by the wiring before the first call."""
+
+    containers: PodContainers
+
+    def __init__(
+        self,
+        settings: SandboxSettings,
+        jobs: JobTable,
+        cgroup_fs: CgroupFs,
+        network: Network,
+        host_ports: HostPorts,
+        pause: PauseSpawner,
+    ) -> None:
+        self.settings = settings
+        self._jobs = jobs
+        self._cgroups = cgroup_fs
+        self._network = network
+        self._host_ports = host_ports
+        self._pause = pause
+        self._by_id: dict[str, Sandbox] = {}
+        self._by_name: dict[str, Sandbox] = {}
+        self._unfinished: list[Sandbox] = []
+
+    def __iter__(self) -> Iterator[Sandbox]:
+        return iter(list(self._by_id.values()))
+
+    def __len__(self) -> int:
+        return len(self._by_id)
+
+    def find(self, sandbox_id: str) -> Sandbox | None:
+        """The sandbox with this full id."""
+        return self._by_id.get(sandbox_id)
+
+    def get(self, prefix: str) -> Sandbox:
+        """The sandbox with this id or unambiguous id prefix. Raises NotFound, InvalidArgument."""
+        sandbox = self._by_id.get(prefix)
+        return sandbox if sandbox is not None else self._by_id[resolve_prefix("pod sandbox", prefix, self._by_id)]
+
+    def adopt(self, sandbox: Sandbox) -> None:
+        """Take in a sandbox that recovery found on disk."""
+        self._by_id[sandbox.id] = sandbox
+        self._by_name[sandbox.name] = sandbox
+
+    # Running
+
+    async def run(self, config: pb.PodSandboxConfig, handler: str, deadline: float | None = None) -> Sandbox:
+        """Make a pod sandbox and its network. The same request again gets the same sandbox.
+
+        Raises InvalidArgument for a bad config or an unknown handler, AlreadyExists if the name is taken by a pod that
+        was asked for differently, and whatever a step raises: then nothing is left.
+        """
+        check_config(config)
+        if handler and handler not in self.settings.handlers:
+            raise InvalidArgument(
+                f"cannot run pod {config.metadata.name}: runtime handler {handler!r} is not configured; known are "
+                f"{', '.join(sorted(self.settings.handlers))}"
+            )
+        name = sandbox_name(config.metadata)
+        data = config.SerializeToString(deterministic=True)
+        fingerprint = hashlib.sha256(data + b"\0" + handler.encode()).digest()
+        existing = self._by_name.get(name)
+        if existing is not None:
+            if existing.record.fingerprint == fingerprint and existing.ready:
+                return existing
+            raise AlreadyExists(
+                f"cannot run pod {config.metadata.name}: sandbox {existing.id[:12]} has its name {name} already"
+                + ("" if existing.ready else "; it is stopped: remove it or ask for the next attempt")
+            )
+
+        async def work(job: Job) -> Sandbox:
+            return await self._run(job, config, data, fingerprint, handler, name)
+
+        return await self._jobs.run(
+            "RunPodSandbox", name, work, key=f"pod/{name}", fingerprint=fingerprint, deadline=deadline
+        )
+
+    async def _run(
+        self, job: Job, config: pb.PodSandboxConfig, data: bytes, fingerprint: bytes, handler: str, name: str
+    ) -> Sandbox:
+        sandbox_id = new_id()
+        options = config.linux.security_context.namespace_options
+        planned = plan.plan_namespaces(options, sandbox_id, self.settings.namespaces_dir)
+        record = SandboxRecord(
+            id=sandbox_id,
+            name=name,
+            config=data,
+            fingerprint=fingerprint,
+            runtime_handler=handler,
+            created_at=time.time_ns(),
+            cgroup_parent=cgroups.cgroup_parent(config.linux.cgroup_parent, self.settings.cgroup_manager),
+            namespaces=planned,
+            hostname=plan.hostname(config, sandbox_id, short_hostname),
+        )
+        sysctls = plan.sysctls(config, self.settings.default_sysctls, planned)
+        sandbox = Sandbox(os.path.join(self.settings.directory, sandbox_id), record)
+        attach: asyncio.Task[None] | None = None
+        try:
+            with job.step("directory"):
+                os.mkdir(sandbox.directory, 0o700)
+                sandbox.save()
+                failpoint("sandbox.run.after_record")
+                if config.log_directory:
+                    os.makedirs(config.log_directory, 0o755, exist_ok=True)
+            if planned:
+                with job.step("namespaces"):
+                    await asyncio.to_thread(
+                        namespaces.pin,
+                        planned,
+                        hostname=record.hostname if "uts" in planned else None,
+                        sysctls=sysctls,
+                    )
+                    failpoint("sandbox.run.after_namespaces")
+            if "net" in planned:
+                attach = asyncio.get_running_loop().create_task(self._attach_network(job, sandbox))
+            with job.step("files"):
+                self._make_files(sandbox)
+            if options.pid == pb.POD:
+                with job.step("pause"):
+                    record.pause_pid = await self._pause.spawn_pause(sandbox_id, planned)
+                    record.pause_start = start_time(record.pause_pid)
+            if attach is not None:
+                await attach
+            failpoint("sandbox.run.before_complete")
+            record.complete = True
+            sandbox.save()
+        except BaseException:
+            await self._undo(sandbox, attach)
+            raise
+        self.adopt(sandbox)
+        log.info("= sandbox %s is READY (%s)", sandbox_id[:12], name)
+        return sandbox
+
+    async def _undo(self, sandbox: Sandbox, attach: asyncio.Task[None] | None) -> None:
+        """Leave nothing of a run that failed. What can't be removed now is kept on a list and tried again."""
+        if attach is not None:
+            attach.cancel()
+            await asyncio.gather(attach, return_exceptions=True)
+        try:
+            await self.undo_unfinished(sandbox)
+        except Exception as error:  # noqa: BLE001 - the run's own error is the one to raise
+            log.warning("cannot remove what is left of sandbox %s, it will be tried again: %s", sandbox.id[:12], error)
+            self._unfinished.append(sandbox)
+
+    def _make_files(self, sandbox: Sandbox) -> None:
+        record, config = sandbox.record, sandbox.config
+        files.write_files(sandbox.directory, dns=config.dns_config, hostname=record.hostname)
+        if sandbox.options.ipc == pb.NODE:
+            record.shm_path = "/dev/shm"
+        else:
+            record.shm_path = sandbox.path("shm")
+            files.mount_shm(record.shm_path, size=files.DEFAULT_SHM_SIZE, label=record.mount_label)
+        self._cgroups.create(self._group(record))
+
+    def _group(self, record: SandboxRecord) -> str:
+        """The pod's own group: nothing runs in it, but cAdvisor takes a pod's existence and network from it."""
+        return cgroups.group_path(record.cgroup_parent, f"crio-{record.id}", self.settings.cgroup_manager)
+
+    async def _attach_network(self, job: Job, sandbox: Sandbox) -> None:
+        pod = pod_network(sandbox, self._group(sandbox.record))
+        with job.step("network"):
+            result = await self._network.add(pod)
+            sandbox.record.ips = list(result.ips)
+            sandbox.record.network_result = result.raw
+        failpoint("sandbox.run.after_network")
+        if pod.port_mappings and not self.settings.disable_hostport_mapping and not self._network.maps_ports():
+            with job.step("host ports"):
+                await self._host_ports.add(sandbox.id, pod.port_mappings, result.ips)
+
+    async def _detach_network(self, sandbox: Sandbox) -> None:
+        await self._host_ports.remove(sandbox.id)
+        await self._network.delete(pod_network(sandbox, self._group(sandbox.record)))
+
+    def _end_pause(self, record: SandboxRecord) -> None:
+        if record.pause_pid:
+            kill_process(record.pause_pid, record.pause_start)
+
+    # Stopping
+
+    async def stop(self, sandbox_id: str, deadline: float | None = None) -> None:
+        """Stop the pod's containers and take down its network and namespaces. An unknown or stopped pod is fine.
+
+        Raises InvalidArgument for an empty id, and what a step raises: the sandbox then is still READY, or partly
+        stopped, and the next call goes on.
+        """
+        sandbox = self._lookup(sandbox_id)
+        if sandbox is None or sandbox.record.stopped_at:
+            return
+
+        async def work(job: Job) -> None:
+            async with sandbox.lock:
+                await self._stop(job, sandbox, deadline)
+
+        await self._jobs.run("StopPodSandbox", sandbox.name, work, key=f"pod-stop/{sandbox.id}", deadline=deadline)
+
+    async def _stop(self, job: Job, sandbox: Sandbox, deadline: float | None) -> None:
+        if sandbox.record.stopped_at:
+            return
+        sandbox.stopping = True
+        with job.step("creates"):
+            await sandbox.quiet.wait()
+        with job.step("containers"):
+            await self.containers.stop_all(sandbox.id, deadline)
+        await self._take_down(job, sandbox)
+        sandbox.record.stopped_at = time.time_ns()
+        sandbox.save()
+        log.info("= sandbox %s is NOTREADY (%s)", sandbox.id[:12], sandbox.name)
+
+    async def _take_down(self, job: Job, sandbox: Sandbox) -> None:
+        """Undo everything a run made but the directory; each step is fine when it was done before."""
+        record = sandbox.record
+        if "net" in record.namespaces:
+            with job.step("network"):
+                await self._detach_network(sandbox)
+        failpoint("sandbox.stop.after_network")
+        with job.step("namespaces"):
+            self._end_pause(record)
+            if record.namespaces:
+                await asyncio.to_thread(_unpin, dict(record.namespaces))
+            if record.shm_path.startswith(sandbox.directory):
+                files.unmount_shm(record.shm_path)
+        failpoint("sandbox.stop.after_namespaces")
+
+    # Removing
+
+    async def remove(self, sandbox_id: str, deadline: float | None = None) -> None:
+        """Remove the pod and its containers, stopping what runs. An unknown pod is fine."""
+        sandbox = self._lookup(sandbox_id)
+        if sandbox is None:
+            return
+
+        async def work(job: Job) -> None:
+            async with sandbox.lock:
+                if sandbox.id in self._by_id:
+                    await self._stop(job, sandbox, deadline)
+                    with job.step("containers"):
+                        await self.containers.remove_all(sandbox.id)
+                    await self._discard(sandbox)
+
+        await self._jobs.run("RemovePodSandbox", sandbox.name, work, key=f"pod-remove/{sandbox.id}", deadline=deadline)
+
+    async def _discard(self, sandbox: Sandbox) -> None:
+        group = self._group(sandbox.record)
+        await asyncio.to_thread(self._cgroups.remove, group)
+        self._remove_default_parent(sandbox.record.cgroup_parent)
+        failpoint("sandbox.remove.before_directory")
+        _remove_directory(sandbox.directory)
+        self._by_id.pop(sandbox.id, None)
+        self._by_name.pop(sandbox.name, None)
+        log.info("= sandbox %s is removed (%s)", sandbox.id[:12], sandbox.name)
+
+    def _remove_default_parent(self, parent: str) -> None:
+        """The default parent group is ours: it goes with the last pod in it."""
+        if self.settings.cgroup_manager == "cgroupfs" and parent == cgroups.DEFAULT_PARENT["cgroupfs"]:
+            for root in self._cgroups.roots():
+                with contextlib.suppress(OSError):
+                    os.rmdir(root + parent)
+
+    def _lookup(self, sandbox_id: str) -> Sandbox | None:
+        try:
+            return self.get(sandbox_id)
+        except NotFound:
+            return None
+
+    # Recovery
+
+    async def undo_unfinished(self, sandbox: Sandbox) -> None:
+        """Remove what a run that was cut off half way has left. Raises what a step raises."""
+        job = Job("UndoPodSandbox", sandbox.name, sandbox.id, b"")
+        await self._take_down(job, sandbox)
+        await self._discard(sandbox)
+
+    async def retry_unfinished(self) -> None:
+        """Try again to remove what failed runs have left; the daemon calls it now and then."""
+        for sandbox in list(self._unfinished):
+            try:
+                await self.undo_unfinished(sandbox)
+            except Exception as error:  # noqa: BLE001 - tried again next time
+                log.warning("cannot remove what is left of sandbox %s: %s", sandbox.id[:12], error)
+            else:
+                self._unfinished.remove(sandbox)
+
+    def check_can_create(self, sandbox: Sandbox) -> None:
+        """Raise FailedPrecondition if no container may be created in the pod."""
+        if sandbox.stopping or not sandbox.ready:
+            raise FailedPrecondition(f"cannot create a container in pod {sandbox.id[:12]}: the pod is stopped")
+
+    @contextlib.contextmanager
+    def creating(self, sandbox: Sandbox) -> Iterator[None]:
+        """Holds off the stop of the pod while a container is created in it. Raises as `check_can_create`."""
+        self.check_can_create(sandbox)
+        sandbox.creates += 1
+        sandbox.quiet.clear()
+        try:
+            yield
+        finally:
+            sandbox.creates -= 1
+            if not sandbox.creates:
+                sandbox.quiet.set()
+
+
+def _unpin(paths: Mapping[str, str]) -> None:
+    for path in paths.values():
+        namespaces.unpin(path)
+
+
+def _remove_directory(path: str) -> None:
+    """Remove a sandbox' directory; the record goes last, so that a crash in between is noticed at the next start."""
+    try:
+        names = os.listdir(path)
+    except FileNotFoundError:
+        return
+    for name in names:
+        if name != FILE:
+            entry = os.path.join(path, name)
+            if os.path.isdir(entry) and not os.path.islink(entry):
+                shutil.rmtree(entry)
+            else:
+                os.unlink(entry)
+    shutil.rmtree(path)
