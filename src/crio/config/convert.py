@@ -64,12 +64,12 @@ def quote(text: str) -> str:
 def type_name(entry: Entry) -> str:
     """What kind of value the key takes, for people."""
     if entry.key.unit is not Unit.PLAIN:
-        return entry.key.unit.value
+        return str(entry.key.unit.value)
     if entry.type == STRINGS:
         return "list of strings"
     if entry.type == TABLE:
         return "table of strings"
-    return str({str: "string", bool: "true or false", int: "whole number"}[entry.type])
+    return {str: "string", bool: "true or false", int: "whole number"}[entry.type]
 
 
 def _typed(entry: Entry, raw: object) -> Any:

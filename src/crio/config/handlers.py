@@ -9,9 +9,8 @@ from typing import Any
 
 from msgspec import structs
 
-from crio.base.process import DEFAULT_PATH
 from crio.config.annotations import check_allowed
-from crio.config.host import find_program
+from crio.config.host import DEFAULT_PATH, find_program
 from crio.config.problem import Problem, Source
 from crio.config.tables.handler import MIN_CREATE_TIMEOUT, RuntimeHandler
 from crio.config.tables.runtime import Runtime

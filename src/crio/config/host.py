@@ -6,7 +6,8 @@ import os
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from crio.base.process import DEFAULT_PATH
+DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+"""PATH of monitors and runtimes, and where programs are looked for beside the daemon's own PATH."""
 
 STORAGE_CONF = ("/etc/containers/storage.conf", "/usr/share/containers/storage.conf")
 LIBEXEC = ("/usr/libexec/crio", "/usr/local/libexec/crio")

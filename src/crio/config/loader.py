@@ -90,7 +90,7 @@ def default_config(environ: Mapping[str, str] | None = None) -> Config:
 
 
 def _derived(settings: Settings, environ: Mapping[str, str]) -> dict[str, Any]:
-    """Defaults of this machine in place of the built-in ones. Options of storage.conf count as set: files add to them."""
+    """Defaults of this machine in place of the built-in ones. Options of storage.conf are set: files add to them."""
     values: dict[str, Any] = {"crio.runtime.selinux": selinux_enabled()}
     try:
         storage = storage_defaults(environ)
