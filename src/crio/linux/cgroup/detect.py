@@ -8,8 +8,7 @@ from crio.linux.cgroup.v1 import CgroupV1
 from crio.linux.cgroup.v2 import CgroupV2
 
 _V1_CONTROLLERS = frozenset(
-    ("cpu", "cpuacct", "cpuset", "memory", "devices", "freezer", "blkio", "pids")
-    + ("hugetlb", "net_cls", "net_prio", "perf_event", "rdma", "misc")
+    "cpu,cpuacct,cpuset,memory,devices,freezer,blkio,pids,hugetlb,net_cls,net_prio,perf_event,rdma,misc".split(",")
 )
 
 

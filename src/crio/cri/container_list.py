@@ -1,0 +1,22 @@
+"""ListContainers and StreamContainers."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from crio.api.runtime.v1 import api_pb2 as pb
+from crio.cri import encode, filters
+from crio.cri.node import Node
+from crio.rpc import Context
+
+
+async def list_containers(node: Node, request: pb.ListContainersRequest, context: Context) -> pb.ListContainersResponse:
+    items = filters.containers(node.containers, request.filter)
+    return pb.ListContainersResponse(containers=map(encode.container, items))
+
+
+async def stream_containers(
+    node: Node, request: pb.StreamContainersRequest, context: Context
+) -> AsyncIterator[pb.StreamContainersResponse]:
+    for batch in filters.batches(filters.containers(node.containers, request.filter)):
+        yield pb.StreamContainersResponse(containers=map(encode.container, batch))

@@ -1,0 +1,30 @@
+"""ContainerStats, ListContainerStats and StreamContainerStats."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from crio.api.runtime.v1 import api_pb2 as pb
+from crio.cri import filters
+from crio.cri.node import Node
+from crio.rpc import Context
+
+
+async def container_stats(node: Node, request: pb.ContainerStatsRequest, context: Context) -> pb.ContainerStatsResponse:
+    container = node.containers.get(request.container_id)
+    return pb.ContainerStatsResponse(stats=await node.stats.container(container))
+
+
+async def list_container_stats(
+    node: Node, request: pb.ListContainerStatsRequest, context: Context
+) -> pb.ListContainerStatsResponse:
+    containers = filters.containers_for_stats(node.containers, request.filter)
+    return pb.ListContainerStatsResponse(stats=await node.stats.containers(containers))
+
+
+async def stream_container_stats(
+    node: Node, request: pb.StreamContainerStatsRequest, context: Context
+) -> AsyncIterator[pb.StreamContainerStatsResponse]:
+    containers = filters.containers_for_stats(node.containers, request.filter)
+    for batch in filters.batches(await node.stats.containers(containers)):
+        yield pb.StreamContainerStatsResponse(container_stats=batch)

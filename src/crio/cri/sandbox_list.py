@@ -1,0 +1,24 @@
+"""ListPodSandbox and StreamPodSandboxes."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from crio.api.runtime.v1 import api_pb2 as pb
+from crio.cri import encode, filters
+from crio.cri.node import Node
+from crio.rpc import Context
+
+
+async def list_pod_sandbox(
+    node: Node, request: pb.ListPodSandboxRequest, context: Context
+) -> pb.ListPodSandboxResponse:
+    items = filters.sandboxes(node.sandboxes, request.filter)
+    return pb.ListPodSandboxResponse(items=map(encode.sandbox, items))
+
+
+async def stream_pod_sandboxes(
+    node: Node, request: pb.StreamPodSandboxesRequest, context: Context
+) -> AsyncIterator[pb.StreamPodSandboxesResponse]:
+    for batch in filters.batches(filters.sandboxes(node.sandboxes, request.filter)):
+        yield pb.StreamPodSandboxesResponse(pod_sandboxes=map(encode.sandbox, batch))

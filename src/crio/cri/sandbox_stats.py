@@ -1,0 +1,33 @@
+"""PodSandboxStats, ListPodSandboxStats and StreamPodSandboxStats."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from crio.api.runtime.v1 import api_pb2 as pb
+from crio.cri import filters
+from crio.cri.node import Node
+from crio.rpc import Context
+
+
+async def pod_sandbox_stats(
+    node: Node, request: pb.PodSandboxStatsRequest, context: Context
+) -> pb.PodSandboxStatsResponse:
+    sandbox = node.sandboxes.get(request.pod_sandbox_id)
+    (stats,) = await node.stats.sandboxes([sandbox])
+    return pb.PodSandboxStatsResponse(stats=stats)
+
+
+async def list_pod_sandbox_stats(
+    node: Node, request: pb.ListPodSandboxStatsRequest, context: Context
+) -> pb.ListPodSandboxStatsResponse:
+    sandboxes = filters.sandboxes_for_stats(node.sandboxes, request.filter)
+    return pb.ListPodSandboxStatsResponse(stats=await node.stats.sandboxes(sandboxes))
+
+
+async def stream_pod_sandbox_stats(
+    node: Node, request: pb.StreamPodSandboxStatsRequest, context: Context
+) -> AsyncIterator[pb.StreamPodSandboxStatsResponse]:
+    sandboxes = filters.sandboxes_for_stats(node.sandboxes, request.filter)
+    for batch in filters.batches(await node.stats.sandboxes(sandboxes)):
+        yield pb.StreamPodSandboxStatsResponse(pod_sandbox_stats=batch)

@@ -1,0 +1,19 @@
+"""PodSandboxStatus."""
+
+from __future__ import annotations
+
+from crio.api.runtime.v1 import api_pb2 as pb
+from crio.cri import encode
+from crio.cri.info import sandbox_info
+from crio.cri.node import Node
+from crio.rpc import Context
+
+
+async def pod_sandbox_status(
+    node: Node, request: pb.PodSandboxStatusRequest, context: Context
+) -> pb.PodSandboxStatusResponse:
+    sandbox = node.sandboxes.get(request.pod_sandbox_id)
+    response = pb.PodSandboxStatusResponse(status=encode.sandbox_status(sandbox))
+    if request.verbose:
+        response.info.update(sandbox_info(sandbox))
+    return response

@@ -1,0 +1,38 @@
+"""Status: whether the runtime and the network are ready, and what the handlers can do."""
+
+from __future__ import annotations
+
+import msgspec
+
+from crio.api.runtime.v1 import api_pb2 as pb
+from crio.cri.node import Node
+from crio.rpc import Context
+
+
+async def status(node: Node, request: pb.StatusRequest, context: Context) -> pb.StatusResponse:
+    network = node.network.status()
+    response = pb.StatusResponse(
+        status=pb.RuntimeStatus(
+            conditions=[
+                pb.RuntimeCondition(type="RuntimeReady", status=True),
+                pb.RuntimeCondition(
+                    type="NetworkReady", status=network.ready, reason=network.reason, message=network.message
+                ),
+            ]
+        ),
+        features=pb.RuntimeFeatures(supplemental_groups_policy=True),
+    )
+    default = node.runtimes.default
+    for name, runtime in [("", default), *node.runtimes.items()]:
+        features = await runtime.features()
+        response.runtime_handlers.append(
+            pb.RuntimeHandler(
+                name=name,
+                features=pb.RuntimeHandlerFeatures(recursive_read_only_mounts=features.recursive_read_only),
+            )
+        )
+    if request.verbose:
+        config = {"sandboxImage": node.config().image.pause_image}
+        response.info["config"] = msgspec.json.encode(config).decode()
+        response.info["crio.conf"] = node.config_text()
+    return response
