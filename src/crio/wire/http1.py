@@ -241,7 +241,7 @@ class RequestReader(_Reader):
 
 
 class ResponseReader(_Reader):
-    """Reads one response, for a client. `upgraded` responses (101) have no body."""
+    """Reads the responses of one connection, for a client. One with status 101 has no body: what follows is not HTTP."""
 
     def __init__(self, limits: Limits | None = None, *, to_head_request: bool = False) -> None:
         super().__init__(limits or Limits())
@@ -267,6 +267,7 @@ class ResponseReader(_Reader):
                 raise HttpError(502, "the connection ended inside the body")
         if body is None:
             return None
+        self._head = None
         return Response(response.status, body, response.content_type, response.headers, response.reason)
 
     def _parse_response(self, lines: list[str]) -> tuple[Response, _Framing, int]:

@@ -135,6 +135,8 @@ class Http2Connection:
         self._header_block: tuple[int, bool, bytearray] | None = None
         self._streams: dict[int, _Stream] = {}
         self._last_remote = 0
+        self._highest_seen = 0
+        """As `_last_remote`, with the streams that were ignored because we are going away."""
         self._next_local = 1
         self._send_window = DEFAULT_WINDOW
         self._receive_window = limits.connection_window
@@ -377,7 +379,7 @@ class Http2Connection:
     def _refuse_idle(self, stream_id: int) -> None:
         """A frame for a stream that we ended may be late; one for a stream that never was is an error."""
         ours = (stream_id & 1) == (1 if self._client else 0)
-        known = stream_id < self._next_local if ours else stream_id <= self._last_remote
+        known = stream_id < self._next_local if ours else stream_id <= self._highest_seen
         if not stream_id or not known:
             raise Http2Error(ErrorCode.PROTOCOL_ERROR, f"a frame is for stream {stream_id}, which was never opened")
 
@@ -410,6 +412,7 @@ class Http2Connection:
         if stream is None and not self._client and stream_id > self._last_remote:
             if not stream_id & 1:
                 raise Http2Error(ErrorCode.PROTOCOL_ERROR, "a client opened a stream with an even number")
+            self._highest_seen = max(stream_id, self._highest_seen)
             if self.going_away:
                 return
             self._last_remote = stream_id
