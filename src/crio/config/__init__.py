@@ -7,7 +7,7 @@ are not here but in the rooms that use them.
 
 from __future__ import annotations
 
-from crio.config.loader import LoadedConfig, default_config, load
+from crio.config.loader import LoadedConfig, default_config, load, parse
 from crio.config.model import Config
 from crio.config.problem import ConfigError, Problem, Source
 from crio.config.tables.handler import RuntimeHandler, Workload
@@ -22,4 +22,5 @@ __all__ = [
     "Workload",
     "default_config",
     "load",
+    "parse",
 ]

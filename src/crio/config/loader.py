@@ -53,11 +53,13 @@ def load(
     config_dir: str | None = None,
     *,
     check_host: bool = True,
+    more_files: Sequence[str] = (),
 ) -> LoadedConfig:
     """Read crio.conf, the drop-ins, the environment and `flags` (by CRI-O's names, without dashes); later ones win.
 
     A missing crio.conf is an error only if it was named. With `check_host`, programs and files which the configuration
-    names must exist, as for a start of the daemon; without, as for printing. Raises ConfigError with every problem.
+    names must exist, as for a start of the daemon; without, as for printing. `more_files` are read after the drop-ins.
+    Raises ConfigError with every problem.
     """
     flags = flags or {}
     environ = os.environ if environ is None else environ
@@ -68,6 +70,8 @@ def load(
     if named_path or os.path.exists(CONFIG_FILE):
         settings.add_file(named_path or CONFIG_FILE)
     settings.add_directory(directory)
+    for path in more_files:
+        settings.add_file(path)
     settings.add_environment(environ)
     settings.add_flags(flags)
     config = _build(settings, derived, environ, check_host=check_host)
@@ -80,6 +84,13 @@ def load(
         config_dir=directory,
         flags=dict(flags),
     )
+
+
+def parse(text: str, name: str) -> Config:
+    """The configuration that one file alone makes, with nothing looked up on the machine. Raises ConfigError."""
+    settings = Settings()
+    settings.add_text(text, name)
+    return _build(settings, {}, {}, check_host=False)
 
 
 def default_config(environ: Mapping[str, str] | None = None) -> Config:
@@ -128,7 +139,7 @@ def _build(settings: Settings, derived: Mapping[str, Any], environ: Mapping[str,
     settings.errors.extend(builder.errors)
     settings.warnings.extend(builder.warnings)
     if settings.errors:
-        raise ConfigError(settings.errors)
+        raise ConfigError(settings.errors, settings.warnings)
     return Config(
         crio=Crio(**_table("crio", values)),
         api=Api(**_table("crio.api", values)),

@@ -72,7 +72,8 @@ class _Writer:
         yield from self._about(HANDLERS)
         fields = tables()[f"{HANDLERS}.*"]
         for name, handler in self._config.runtime.runtimes.items():
-            yield from self._named(f"{HANDLERS}.{_bare(name)}", fields, _values(handler, fields))
+            written = self._all_written or handler != self._defaults.runtime.runtimes.get(name)
+            yield from self._named(f"{HANDLERS}.{_bare(name)}", fields, _values(handler, fields), written)
 
     def _workloads(self) -> Iterator[str]:
         yield from self._about(WORKLOADS)
@@ -80,8 +81,8 @@ class _Writer:
         resources = tables()[f"{WORKLOADS}.*.resources"]
         for name, workload in self._config.runtime.workloads.items():
             table = f"{WORKLOADS}.{_bare(name)}"
-            yield from self._named(table, fields, _values(workload, fields))
-            yield from self._named(f"{table}.resources", resources, _values(workload.resources, resources))
+            yield from self._named(table, fields, _values(workload, fields), True)
+            yield from self._named(f"{table}.resources", resources, _values(workload.resources, resources), True)
 
     def _about(self, table: str) -> Iterator[str]:
         if not self._comments:
@@ -92,12 +93,14 @@ class _Writer:
                 text = f"{entry.name}: {_sentences(entry)}"
                 yield textwrap.indent(textwrap.fill(text, _WIDTH, subsequent_indent="  "), "#   ") + "\n"
 
-    def _named(self, table: str, fields: Mapping[str, Entry], values: Mapping[str, Any]) -> Iterator[str]:
-        yield f"\n[{table}]\n"
+    def _named(
+        self, table: str, fields: Mapping[str, Entry], values: Mapping[str, Any], written: bool
+    ) -> Iterator[str]:
+        yield "\n" + _mark(f"[{table}]", written)
         for name, value in values.items():
             entry = fields[name]
             if value != entry.default or name in ("runtime_path", "runtime_type", "runtime_root"):
-                yield print_value(entry, value) + "\n"
+                yield _mark(print_value(entry, value), written)
 
 
 def explain(entry: Entry) -> str:

@@ -23,16 +23,18 @@ class Problem(NamedTuple):
 
     source: Source
     text: str
+    unknown_key: bool = False
 
     def __str__(self) -> str:
         return f"{self.source}: {self.text}"
 
 
 class ConfigError(InvalidArgument):
-    """The configuration cannot be used. `problems` has one entry for each reason."""
+    """The configuration cannot be used. `problems` has one entry for each reason; `warnings` come on top."""
 
-    def __init__(self, problems: Sequence[Problem]) -> None:
+    def __init__(self, problems: Sequence[Problem], warnings: Sequence[Problem] = ()) -> None:
         lines = [str(problem) for problem in problems]
         head = f"cannot use the configuration: {lines[0]}"
         super().__init__(head if len(lines) == 1 else "cannot use the configuration:\n  " + "\n  ".join(lines))
         self.problems = tuple(problems)
+        self.warnings = tuple(warnings)

@@ -52,24 +52,30 @@ class Settings:
 
     def add_file(self, path: str) -> None:
         """One file. It must exist."""
-        import tomllib
-
         try:
             text = read_bounded(path, MAX_FILE).decode()
-            content = tomllib.loads(text)
         except OSError as error:
             self.errors.append(Problem(Source(path), f"cannot be read: {error.strerror}"))
         except ResourceExhausted:
             self.errors.append(Problem(Source(path), f"is longer than {MAX_FILE} bytes"))
         except UnicodeDecodeError:
             self.errors.append(Problem(Source(path), "is not UTF-8 text"))
-        except tomllib.TOMLDecodeError as error:
-            self.errors.append(_syntax_problem(path, str(error)))
-        except RecursionError:
-            self.errors.append(Problem(Source(path), "is nested too deeply"))
         else:
             self.files.append(path)
-            _FileReader(self, path, text).read(content)
+            self.add_text(text, path)
+
+    def add_text(self, text: str, name: str) -> None:
+        """The content of a file that problems call `name`."""
+        import tomllib
+
+        try:
+            content = tomllib.loads(text)
+        except tomllib.TOMLDecodeError as error:
+            self.errors.append(_syntax_problem(name, str(error)))
+        except RecursionError:
+            self.errors.append(Problem(Source(name), "is nested too deeply"))
+        else:
+            _FileReader(self, name, text).read(content)
 
     def add_environment(self, environ: Mapping[str, str]) -> None:
         """Variables; an empty one counts as not set."""
@@ -226,7 +232,9 @@ class _FileReader:
         if dotted in REMOVED:
             self._warning(path, f"{name} has no effect any more; {REMOVED[dotted]}")
             return
-        self._warning(path, f"unknown key {name} in [{'.'.join(path[:-1])}]{_suggestion(table, name)}")
+        where = f" in [{'.'.join(path[:-1])}]" if len(path) > 1 else ""
+        text = f"unknown key {name}{where}{_suggestion(table, name)}"
+        self._settings.warnings.append(Problem(self._source(path), text, unknown_key=True))
 
     def _warning(self, path: tuple[str, ...], text: str) -> None:
         self._settings.warnings.append(Problem(self._source(path), text))
