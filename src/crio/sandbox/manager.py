@@ -202,11 +202,7 @@ class SandboxManager:
         if attach is not None:
             attach.cancel()
             await asyncio.gather(attach, return_exceptions=True)
-        try:
-            await self.undo_unfinished(sandbox)
-        except Exception as error:  # noqa: BLE001 - the run's own error is the one to raise
-            log.warning("cannot remove what is left of sandbox %s, it will be tried again: %s", sandbox.id[:12], error)
-            self._unfinished.append(sandbox)
+        await self.undo_or_keep(sandbox)
 
     def _make_files(self, sandbox: Sandbox) -> None:
         record, config = sandbox.record, sandbox.config
@@ -263,6 +259,9 @@ class SandboxManager:
         if sandbox.record.stopped_at:
             return
         sandbox.stopping = True
+        if not sandbox.record.stopping:
+            sandbox.record.stopping = True
+            sandbox.save()
         with job.step("creates"):
             await sandbox.quiet.wait()
         with job.step("containers"):
@@ -330,8 +329,15 @@ class SandboxManager:
 
     # Recovery
 
-    async def undo_unfinished(self, sandbox: Sandbox) -> None:
-        """Remove what a run that was cut off half way has left. Raises what a step raises."""
+    async def undo_or_keep(self, sandbox: Sandbox) -> None:
+        """Remove what a run that failed or was cut off has left; what can't be removed now is tried again later."""
+        try:
+            await self._undo_all(sandbox)
+        except Exception as error:  # noqa: BLE001 - whoever undoes has an error of its own to tell
+            log.warning("cannot remove what is left of sandbox %s, it will be tried again: %s", sandbox.id[:12], error)
+            self._unfinished.append(sandbox)
+
+    async def _undo_all(self, sandbox: Sandbox) -> None:
         job = Job("UndoPodSandbox", sandbox.name, sandbox.id, b"")
         await self._take_down(job, sandbox)
         await self._discard(sandbox)
@@ -340,7 +346,7 @@ class SandboxManager:
         """Try again to remove what failed runs have left; the daemon calls it now and then."""
         for sandbox in list(self._unfinished):
             try:
-                await self.undo_unfinished(sandbox)
+                await self._undo_all(sandbox)
             except Exception as error:  # noqa: BLE001 - tried again next time
                 log.warning("cannot remove what is left of sandbox %s: %s", sandbox.id[:12], error)
             else:

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Mapping, Sequence
 
 from crio.api.runtime.v1 import api_pb2 as pb
 from crio.base.errors import InvalidArgument, Unimplemented
+from crio.linux.namespaces import sysctl_path
 
 _DIRECTORIES = {"net": "netns", "ipc": "ipcns", "uts": "utsns"}
-_NAME = re.compile(r"[a-z0-9_]+([./-][a-zA-Z0-9_-]+)*")
-_VALUE = re.compile(r"[A-Za-z0-9 \t._:,/-]*")
-_IPC = ("kernel.sem", "kernel.shm", "kernel.msg")
 
 
 def plan_namespaces(options: pb.NamespaceOption, sandbox_id: str, directory: str) -> dict[str, str]:
@@ -50,12 +47,11 @@ def sysctls(config: pb.PodSandboxConfig, defaults: Sequence[str], namespaces: Ma
     """
     chosen: dict[str, str] = {}
     for item in defaults:
-        name, _, value = item.partition("=")
-        name, value = name.strip(), value.strip()
-        if _namespace_of(name, value) in namespaces:
+        name, _, value = (part.strip() for part in item.partition("="))
+        if _kind_of(name, value) in namespaces:
             chosen[name] = value
     for name, value in config.linux.sysctls.items():
-        kind = _namespace_of(name, value)
+        kind = _kind_of(name, value)
         if kind not in namespaces:
             raise InvalidArgument(
                 f"cannot set sysctl {name}: the pod shares the {kind} namespace with the host, whose value would change"
@@ -64,16 +60,7 @@ def sysctls(config: pb.PodSandboxConfig, defaults: Sequence[str], namespaces: Ma
     return chosen
 
 
-def _namespace_of(name: str, value: str) -> str:
-    if not _NAME.fullmatch(name) or ".." in name or len(name) > 200:
-        raise InvalidArgument(f"cannot set sysctl {name[:80]!r}: the name has characters that no sysctl has")
-    if not _VALUE.fullmatch(value) or len(value) > 1000:
-        raise InvalidArgument(f"cannot set sysctl {name}: the value {value[:80]!r} has characters that are not allowed")
-    dotted = name.replace("/", ".")
-    if dotted.startswith("net."):
-        return "net"
-    if dotted.startswith((*_IPC, "fs.mqueue.")):
-        return "ipc"
-    if dotted in ("kernel.hostname", "kernel.domainname"):
-        raise InvalidArgument(f"cannot set sysctl {name}: use the pod's hostname instead")
-    raise InvalidArgument(f"cannot set sysctl {name}: it is not namespaced, so it would change the host")
+def _kind_of(name: str, value: str) -> str:
+    """The kind of namespace that a kernel parameter belongs to. Raises InvalidArgument if it belongs to none."""
+    path = sysctl_path(name, value, ("net", "ipc"))
+    return "net" if path.startswith("/proc/sys/net/") else "ipc"

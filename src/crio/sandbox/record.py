@@ -44,6 +44,8 @@ class SandboxRecord(msgspec.Struct, kw_only=True, omit_defaults=True):
     process_label: str = ""
     mount_label: str = ""
     complete: bool = False
+    stopping: bool = False
+    """A stop has begun: if the daemon ends before it is done, the next one finishes it."""
     stopped_at: int = 0
 
 

@@ -25,7 +25,7 @@ class Sandbox:
     def __init__(self, directory: str, record: SandboxRecord) -> None:
         self.directory = directory
         self.record = record
-        self.stopping = False
+        self.stopping = record.stopping
         """Set as soon as a stop begins: no container may be created any more."""
         self.lock = asyncio.Lock()
         self.creates = 0

@@ -25,8 +25,8 @@ class Interface:
 def read_interfaces(netns: str, pid: int) -> list[Interface]:
     """All interfaces of the network namespace but the loopback.
 
-    `pid` is any process in the namespace, or 0: then a thread has to enter it, which costs more. Raises OSError when the
-    namespace is gone.
+    `pid` is any process in the namespace, or 0: then a thread has to enter it, which costs more. Raises OSError when
+    the namespace is gone.
     """
     if pid:
         try:

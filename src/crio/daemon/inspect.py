@@ -1,0 +1,151 @@
+"""The inspect endpoints: HTTP/1 on the CRI socket, for cAdvisor's crio client, `crio status` and people with curl."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import io
+import sys
+import traceback
+from collections.abc import Awaitable, Callable
+
+import msgspec
+
+from crio.base.errors import Code, CrioError
+from crio.cri.node import Node
+from crio.wire.http1 import Request, Response
+
+Endpoint = Callable[[str], Awaitable[Response]]
+
+_STATUS = {Code.NOT_FOUND: 404, Code.INVALID_ARGUMENT: 400, Code.FAILED_PRECONDITION: 409}
+
+
+class Inspect:
+    """Answers GET requests; everything else is 404 or 405."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._fixed: dict[str, Callable[[], Response]] = {
+            "/info": self._info,
+            "/config": lambda: _text(node.config_text()),
+            "/debug/goroutines": lambda: _text(dump_tasks()),
+            "/debug/tasks": lambda: _text(dump_tasks()),
+            "/debug/heap": lambda: _text(dump_heap()),
+        }
+        self._by_id: dict[str, Endpoint] = {
+            "containers": self._container,
+            "pause": lambda container_id: self._pause(container_id, frozen=True),
+            "unpause": lambda container_id: self._pause(container_id, frozen=False),
+        }
+
+    async def handle(self, request: Request) -> Response:
+        """The answer to one request; errors have the status code that fits and one sentence."""
+        if request.method not in ("GET", "HEAD"):
+            return _text("this endpoint is read with GET", 405)
+        path = request.path
+        if path in self._fixed:
+            return self._fixed[path]()
+        kind, _, object_id = path.removeprefix("/").partition("/")
+        endpoint = self._by_id.get(kind)
+        if endpoint is None or not object_id or "/" in object_id:
+            return _text("no such endpoint", 404)
+        try:
+            return await endpoint(object_id)
+        except CrioError as error:
+            return _text(error.message, _STATUS.get(error.code, 500))
+
+    def _info(self) -> Response:
+        config = self._node.config()
+        return _json(
+            {
+                "storage_driver": config.crio.storage_driver,
+                "storage_root": config.crio.root,
+                "storage_image": config.crio.imagestore,
+                "cgroup_driver": config.runtime.cgroup_manager,
+                "default_id_mappings": {"uids": [], "gids": []},
+            }
+        )
+
+    async def _container(self, container_id: str) -> Response:
+        """What cAdvisor's crio client reads; a pod sandbox counts as a container there."""
+        sandbox = self._node.sandboxes.find(container_id)
+        if sandbox is not None:
+            pod = sandbox.config
+            return _json(
+                {
+                    "name": sandbox.name,
+                    "pid": sandbox.record.pause_pid or self._any_pid(container_id),
+                    "image": self._node.config().image.pause_image,
+                    "image_ref": "",
+                    "created_time": sandbox.record.created_at,
+                    "labels": dict(pod.labels),
+                    "annotations": dict(pod.annotations),
+                    "crio_annotations": {"io.kubernetes.cri-o.ContainerType": "sandbox"},
+                    "log_path": pod.log_directory,
+                    "root": "",
+                    "sandbox": sandbox.id,
+                    "ip_addresses": list(sandbox.record.ips),
+                    "host_network": sandbox.host_network,
+                }
+            )
+        container = self._node.containers.get(container_id)
+        record, config = container.record, container.config
+        owner = self._node.sandboxes.find(record.sandbox_id)
+        return _json(
+            {
+                "name": container.name,
+                "pid": record.pid if container.running else 0,
+                "image": record.image_name,
+                "image_ref": record.image_digest,
+                "created_time": record.created_at,
+                "labels": dict(config.labels),
+                "annotations": dict(config.annotations),
+                "crio_annotations": {"io.kubernetes.cri-o.ContainerType": "container"},
+                "log_path": record.log_path,
+                "root": record.rootfs,
+                "sandbox": record.sandbox_id,
+                "ip_addresses": list(owner.record.ips) if owner is not None else [],
+                "host_network": owner.host_network if owner is not None else False,
+            }
+        )
+
+    def _any_pid(self, sandbox_id: str) -> int:
+        """A process in the pod's namespaces: cAdvisor reads the pod's network counters through it."""
+        running = (c.record.pid for c in self._node.containers.of_sandbox(sandbox_id) if c.running)
+        return next(running, 0)
+
+    async def _pause(self, container_id: str, *, frozen: bool) -> Response:
+        await self._node.containers.pause(container_id, frozen=frozen)
+        return _text("200 OK")
+
+
+def dump_tasks() -> str:
+    """The stack of every asyncio task and thread: where the daemon is."""
+    out = io.StringIO()
+    for task in sorted(asyncio.all_tasks(), key=lambda task: task.get_name()):
+        out.write(f"task {task.get_name()}\n")
+        task.print_stack(file=out)
+        out.write("\n")
+    for ident, frame in sys._current_frames().items():
+        out.write(f"thread {ident}\n")
+        traceback.print_stack(frame, file=out)
+        out.write("\n")
+    return out.getvalue()
+
+
+def dump_heap() -> str:
+    """How many objects of each type the collector knows, most first."""
+    counts: dict[str, int] = {}
+    for item in gc.get_objects():
+        name = f"{type(item).__module__}.{type(item).__qualname__}"
+        counts[name] = counts.get(name, 0) + 1
+    ranked = sorted(counts.items(), key=lambda pair: -pair[1])
+    return "".join(f"{count:10d} {name}\n" for name, count in ranked)
+
+
+def _json(value: object) -> Response:
+    return Response(200, msgspec.json.encode(value), "application/json")
+
+
+def _text(text: str, status: int = 200) -> Response:
+    return Response(status, text.encode(), "text/plain; charset=utf-8")

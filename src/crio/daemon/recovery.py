@@ -1,0 +1,153 @@
+"""What a start takes up from the run before: records on disk against what really exists.
+
+A record is written before anything is made and removed after everything is, so whatever exists has a record. A complete
+one is taken in as it is; an incomplete one is undone. What has no record (its file was damaged, or a reboot cleared it)
+carries its owner's id in its name, and goes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from crio.base.errors import CrioError
+from crio.base.ids import is_full_id
+from crio.container import record as container_record
+from crio.container.container import Container
+from crio.container.create import ContainerMaker
+from crio.container.manager import ContainerManager
+from crio.linux import namespaces
+from crio.network.manager import Network
+from crio.sandbox import record as sandbox_record
+from crio.sandbox.files import unmount_shm
+from crio.sandbox.manager import SandboxManager
+from crio.sandbox.sandbox import Sandbox
+
+log = logging.getLogger(__name__)
+
+_AT_ONCE = 16
+
+
+@dataclass(slots=True)
+class Recovered:
+    """What a recovery found, for the log."""
+
+    sandboxes: int = 0
+    containers: int = 0
+    undone: int = 0
+
+
+class Recovery:
+    """One pass at the start of the daemon, before the socket answers."""
+
+    def __init__(
+        self, sandboxes: SandboxManager, containers: ContainerManager, maker: ContainerMaker, network: Network
+    ) -> None:
+        self._sandboxes = sandboxes
+        self._containers = containers
+        self._maker = maker
+        self._network = network
+        self._found = Recovered()
+        self._limit = asyncio.Semaphore(_AT_ONCE)
+
+    async def run(self) -> Recovered:
+        """Take in what is complete and remove everything else. What can't be removed is logged and left for later."""
+        unfinished = self._load_sandboxes()
+        await self._load_containers()
+        for sandbox in unfinished:
+            await self._attempt(f"undo sandbox {sandbox.id[:12]}", self._sandboxes.undo_or_keep, sandbox)
+        await self._sweep_storage()
+        await self._sweep_namespaces()
+        await self._sweep_network()
+        return self._found
+
+    def _load_sandboxes(self) -> list[Sandbox]:
+        unfinished = []
+        for directory in _records(self._sandboxes.settings.directory):
+            try:
+                record = sandbox_record.load(directory)
+            except (CrioError, FileNotFoundError) as error:
+                log.warning("sandbox record in %s is lost, what it named is removed: %s", directory, error)
+                unmount_shm(os.path.join(directory, "shm"))
+                shutil.rmtree(directory, ignore_errors=True)
+                continue
+            sandbox = Sandbox(directory, record)
+            if record.complete:
+                self._sandboxes.adopt(sandbox)
+                self._found.sandboxes += 1
+            else:
+                unfinished.append(sandbox)
+        return unfinished
+
+    async def _load_containers(self) -> None:
+        loads = [self._load_container(directory) for directory in _records(self._maker.settings.directory)]
+        await asyncio.gather(*loads)
+
+    async def _load_container(self, directory: str) -> None:
+        async with self._limit:
+            container_id = os.path.basename(directory)
+            try:
+                record = container_record.load(directory)
+            except (CrioError, FileNotFoundError) as error:
+                log.warning("container record in %s is lost, the container is removed: %s", directory, error)
+                await self._attempt(
+                    f"remove container {container_id[:12]}", self._maker.remove_unrecorded, container_id
+                )
+                return
+            container = Container(directory, record)
+            if not record.complete or self._sandboxes.find(record.sandbox_id) is None:
+                await self._attempt(f"undo container {container.short_id}", self._maker.undo, container)
+                return
+            monitor, container.exit = await self._maker.reconnect(container)
+            self._containers.adopt(container, monitor)
+            self._found.containers += 1
+
+    async def _sweep_storage(self) -> None:
+        for container_id in await self._maker.stored_containers():
+            if not os.path.isdir(os.path.join(self._maker.settings.directory, container_id)):
+                await self._attempt(
+                    f"remove stored container {container_id[:12]}", self._maker.remove_unrecorded, container_id
+                )
+
+    async def _sweep_namespaces(self) -> None:
+        for kind in ("netns", "ipcns", "utsns"):
+            directory = os.path.join(self._sandboxes.settings.namespaces_dir, kind)
+            for path in _records(directory):
+                if self._sandboxes.find(os.path.basename(path)) is None and kind != "netns":
+                    await asyncio.to_thread(namespaces.unpin, path)
+
+    async def _sweep_network(self) -> None:
+        for attachment in self._network.attachments():
+            if self._sandboxes.find(attachment.id) is None:
+                await self._attempt(f"detach network of pod {attachment.id[:12]}", self._network.delete, attachment)
+        directory = os.path.join(self._sandboxes.settings.namespaces_dir, "netns")
+        kept = {attachment.id for attachment in self._network.attachments()}
+        for path in _records(directory):
+            owner = os.path.basename(path)
+            if self._sandboxes.find(owner) is None and owner not in kept:
+                await asyncio.to_thread(namespaces.unpin, path)
+
+    async def _attempt(self, what: str, action: Callable[..., object], *arguments: object) -> None:
+        try:
+            outcome = action(*arguments)
+            if asyncio.iscoroutine(outcome):
+                await outcome
+        except Exception as error:  # noqa: BLE001 - one thing that can't be removed must not keep the node down
+            log.warning("cannot %s, it is left for the next start: %s", what, error)
+        else:
+            self._found.undone += 1
+
+
+def _records(directory: str) -> Iterator[str]:
+    """The entries of a directory that are named by an id."""
+    try:
+        names = sorted(os.listdir(directory))
+    except FileNotFoundError:
+        return
+    for name in names:
+        if is_full_id(name):
+            yield os.path.join(directory, name)

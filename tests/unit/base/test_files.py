@@ -1,0 +1,52 @@
+"""Atomic files and bounded reads."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from crio.base import failpoints
+from crio.base.errors import Internal, ResourceExhausted
+from crio.base.files import read_bounded, write_atomic
+
+
+def test_replaces_whole_with_mode(tmp_path: Path) -> None:
+    path = tmp_path / "record"
+    write_atomic(str(path), b"old")
+    write_atomic(str(path), b"new content", mode=0o644, durable=True)
+    assert path.read_bytes() == b"new content"
+    assert path.stat().st_mode & 0o7777 == 0o644
+    assert os.listdir(tmp_path) == ["record"]
+
+
+def test_a_failure_keeps_the_old_file_and_no_temporary(tmp_path: Path) -> None:
+    path = tmp_path / "record"
+    write_atomic(str(path), b"old")
+    failpoints.configure("files.write_atomic.before_rename=error")
+    try:
+        with pytest.raises(Internal, match="failpoint"):
+            write_atomic(str(path), b"new")
+    finally:
+        failpoints.configure("")
+    assert path.read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["record"]
+
+
+def test_read_stops_at_the_limit(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"x" * 100)
+    assert read_bounded(str(path), 100) == b"x" * 100
+    with pytest.raises(ResourceExhausted, match="longer than 99 bytes"):
+        read_bounded(str(path), 99)
+
+
+def test_endless_file_is_cut_off() -> None:
+    with pytest.raises(ResourceExhausted):
+        read_bounded("/dev/zero", 1 << 20)
+
+
+def test_a_fifo_does_not_block(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    assert read_bounded(str(tmp_path / "fifo"), 10) == b""

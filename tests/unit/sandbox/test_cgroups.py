@@ -1,0 +1,36 @@
+"""Where pods stand in the control groups."""
+
+from __future__ import annotations
+
+import pytest
+
+from crio.base.errors import InvalidArgument
+from crio.sandbox.cgroups import cgroup_parent, expand_slice, group_path, parent_path
+
+
+def test_cgroupfs() -> None:
+    assert cgroup_parent("", "cgroupfs") == "/crio"
+    assert cgroup_parent("kubepods/burstable/pod1", "cgroupfs") == "/kubepods/burstable/pod1"
+    assert group_path("/kubepods/pod1", "crio-1", "cgroupfs") == "/kubepods/pod1/crio-1"
+
+
+def test_systemd() -> None:
+    assert cgroup_parent("", "systemd") == "system.slice"
+    parent = cgroup_parent("/kubepods.slice/kubepods-pod1.slice", "systemd")
+    assert parent == "kubepods-pod1.slice"
+    assert parent_path(parent, "systemd") == "/kubepods.slice/kubepods-pod1.slice"
+    assert group_path(parent, "crio-1", "systemd") == "/kubepods.slice/kubepods-pod1.slice/crio-1.scope"
+
+
+def test_slices() -> None:
+    assert expand_slice("-.slice") == "/"
+    assert expand_slice("a-b-c.slice") == "/a.slice/a-b.slice/a-b-c.slice"
+
+
+@pytest.mark.parametrize(
+    ("parent", "manager"),
+    [("kubepods.slice", "cgroupfs"), ("/kubepods/pod1", "systemd"), ("/a/../../b", "cgroupfs"), ("/a\nb", "cgroupfs")],
+)
+def test_forms_that_do_not_fit(parent: str, manager: str) -> None:
+    with pytest.raises(InvalidArgument, match="cannot use cgroup parent"):
+        cgroup_parent(parent, manager)
