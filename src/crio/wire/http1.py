@@ -241,7 +241,7 @@ class RequestReader(_Reader):
 
 
 class ResponseReader(_Reader):
-    """Reads the responses of one connection, for a client. One with status 101 has no body: what follows is not HTTP."""
+    """Reads the responses of one connection, for a client. After one with status 101 nothing is HTTP any more."""
 
     def __init__(self, limits: Limits | None = None, *, to_head_request: bool = False) -> None:
         super().__init__(limits or Limits())
