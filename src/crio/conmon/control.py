@@ -1,0 +1,103 @@
+"""The monitor's control socket: requests of the daemon, and the news that it watches for.
+
+Each request packet is answered by one packet, `ok` or `failed`. A connection that has sent `watch` (and the one that
+the monitor was born with) also gets `exited` once. A connection that does not read loses its answers and is closed.
+"""
+
+from __future__ import annotations
+
+import socket
+
+from crio.conmon.loop import HANG_UP, READ
+from crio.conmon.packets import PROTOCOL, Packet, PacketError, receive, send
+from crio.conmon.sockets import MAX_CLIENTS, peer_may_connect
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from crio.conmon.loop import Loop
+    from crio.conmon.packets import Value
+
+    Operation = Callable[[Packet], Mapping[str, Value]]
+
+
+class ControlServer:
+    """Serves `operations`: by verb, a function from the request to the answer's fields; its OSError is answered."""
+
+    def __init__(self, loop: Loop, operations: Mapping[str, Operation]) -> None:
+        self._loop = loop
+        self._operations = operations
+        self._clients: dict[int, socket.socket] = {}
+        self._watchers: set[int] = set()
+        self._news: tuple[str, Mapping[str, Value]] | None = None
+
+    def listen(self, listener: socket.socket) -> None:
+        self._loop.add(listener.fileno(), READ, lambda _events: self._accept(listener))
+
+    def adopt(self, sock: socket.socket) -> None:
+        """Serve an open connection, and tell it the news."""
+        self._add(sock)
+        self._watchers.add(sock.fileno())
+
+    def announce(self, verb: str, fields: Mapping[str, Value]) -> None:
+        """Tell all watchers, also those that come later."""
+        self._news = verb, fields
+        for fd in list(self._watchers):
+            self._send(fd, verb, fields)
+
+    def _accept(self, listener: socket.socket) -> None:
+        try:
+            sock, _ = listener.accept()
+        except OSError:
+            return
+        if len(self._clients) >= MAX_CLIENTS or not peer_may_connect(sock):
+            sock.close()
+        else:
+            self._add(sock)
+
+    def _add(self, sock: socket.socket) -> None:
+        sock.setblocking(False)
+        fd = sock.fileno()
+        self._clients[fd] = sock
+        self._loop.add(fd, READ | HANG_UP, lambda _events: self._ready(fd))
+
+    def _ready(self, fd: int) -> None:
+        try:
+            packet = receive(self._clients[fd])
+        except BlockingIOError:
+            return
+        except (OSError, PacketError, ValueError):
+            packet = None
+        if packet is None:
+            self._drop(fd)
+            return
+        packet.close()
+        operation = self._operations.get(packet.verb)
+        if packet.verb == "watch":
+            self._watchers.add(fd)
+            self._send(fd, "ok", {"protocol": PROTOCOL})
+            if self._news is not None and fd in self._clients:
+                self._send(fd, *self._news)
+        elif operation is None:
+            self._send(fd, "failed", {"message": f"this monitor does not know {packet.verb[:40]!r}"})
+        else:
+            try:
+                answer = operation(packet)
+            except OSError as error:
+                self._send(fd, "failed", {"message": error.strerror or str(error), "errno": error.errno or 0})
+            except PacketError as error:
+                self._send(fd, "failed", {"message": str(error)})
+            else:
+                self._send(fd, "ok", answer)
+
+    def _send(self, fd: int, verb: str, fields: Mapping[str, Value]) -> None:
+        try:
+            send(self._clients[fd], verb, fields)
+        except OSError:
+            self._drop(fd)
+
+    def _drop(self, fd: int) -> None:
+        self._loop.remove(fd)
+        self._watchers.discard(fd)
+        self._clients.pop(fd).close()

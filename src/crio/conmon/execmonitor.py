@@ -1,0 +1,104 @@
+"""The monitor of one streaming exec: the parent that a detached `runtime exec` leaves its process to.
+
+It takes no part in the streams. With a terminal it hands the master side to the daemon; without one the daemon sent
+three descriptors that became the process's stdio. It only waits, so that the exit code is known: `started` with the
+pid, a pidfd and perhaps the terminal, later `exited`. If the daemon goes away first, the process is told by its streams
+(hang-up, broken pipe) and the monitor stays until it has ended.
+"""
+
+from __future__ import annotations
+
+import os
+
+from crio.conmon.launch import Children, Console, Launch, LaunchFailed, environment, join_cgroups, read_error
+from crio.conmon.loop import READ, Loop
+from crio.conmon.packets import Packet, PacketError, receive, send
+from crio.conmon.record import exit_code_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Mapping, Sequence
+
+    from crio.conmon.packets import Value
+
+
+class ExecMonitor:
+    """`spec` is the packet that `ExecSpec` was encoded to."""
+
+    def __init__(self, spec: Packet, session: socket.socket) -> None:
+        self._spec = spec
+        self._session = session
+        self._loop = Loop()
+        self._children = Children(self._loop)
+
+    def run(self) -> None:
+        try:
+            pid, fds = self._start()
+        except LaunchFailed as error:
+            self._tell("failed", error.fields())
+            return
+        except OSError as error:
+            self._tell("failed", {"message": error.strerror or str(error), "setup": True})
+            return
+        self._children.remember_only(pid)
+        self._tell("started", {"pid": pid, "monitor_pid": os.getpid()}, fds)
+        for fd in fds:
+            os.close(fd)
+        while (status := self._children.ended(pid)) is None:
+            self._loop.turn(None)
+        exit_code, signal_number = exit_code_of(status)
+        self._tell("exited", {"exit_code": exit_code, "signal": signal_number})
+
+    def _tell(self, verb: str, fields: Mapping[str, Value], fds: Sequence[int] = ()) -> None:
+        try:
+            send(self._session, verb, fields, fds)
+        except OSError:
+            # The daemon has gone.
+            pass
+
+    def _start(self) -> tuple[int, list[int]]:
+        spec = self._spec
+        join_cgroups(spec.many("cgroup_paths"))
+        launch = Launch(self._loop, self._children)
+        argv = spec.many("argv")
+        console = None
+        error_read = -1
+        if spec.flag("terminal"):
+            console = Console(self._loop, spec.text("directory"))
+            argv = console.in_argv(argv)
+            error_read, error_write = os.pipe2(os.O_CLOEXEC)
+            stdio = (0, 1, error_write)
+        else:
+            if len(spec.fds) != 3:
+                raise LaunchFailed("the request for an exec without a terminal has not three files")
+            stdio = (spec.fds[0], spec.fds[1], spec.fds[2])
+        launch.spawn(argv, environment(spec.many("env")), stdio)
+        for fd in set(stdio) - {0, 1, 2}:
+            os.close(fd)
+        self._loop.add(self._session.fileno(), READ, lambda _events: self._life_line(launch))
+        pid_file = spec.text("pid_file")
+        try:
+            pid = launch.wait(spec.number("timeout_ms", 60_000) / 1000, pid_file)
+        except LaunchFailed as error:
+            if not error.message and error_read >= 0:
+                error.message = read_error(error_read)
+            raise
+        finally:
+            try:
+                os.unlink(pid_file)
+            except OSError:
+                pass
+        fds = [os.pidfd_open(pid)]
+        if console is not None:
+            fds.append(console.take())
+        return pid, fds
+
+    def _life_line(self, launch: Launch) -> None:
+        try:
+            gone = receive(self._session) is None
+        except (OSError, PacketError):
+            gone = True
+        if gone:
+            launch.aborted = True
+            self._loop.remove(self._session.fileno())

@@ -1,0 +1,120 @@
+"""The container's log file: appended to, reopened on request, limited in size, and never in the container's way.
+
+A write that fails (disk full, I/O error) is dropped and counted, and the next one is tried as if nothing had been: the
+container never waits for a log. What was dropped and why stands in the exit record and in the monitor's status.
+"""
+
+from __future__ import annotations
+
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from crio.wire.crilog import Buffer
+
+# A FIFO in the log's place must not block, and a symbolic link must not lead elsewhere.
+_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NOCTTY | os.O_NONBLOCK
+_MODE = 0o640
+_MAX_BUFFERS = 512
+
+
+class LogFile:
+    """One CRI log file, or none at all if `path` is empty.
+
+    `size_max` in bytes (0 or less: no limit): a write that would go beyond it starts a new, empty file in the old one's
+    place. Raises OSError if the file cannot be opened at first.
+    """
+
+    def __init__(self, path: str, size_max: int = 0) -> None:
+        self._path = path
+        self._size_max = size_max
+        self._fd = os.open(path, _FLAGS, _MODE) if path else -1
+        self._size = os.fstat(self._fd).st_size if path else 0
+        self.dropped = 0
+        self.error = ""
+
+    def write(self, pieces: list[Buffer]) -> None:
+        """Append whole entries."""
+        if self._fd < 0 or not pieces:
+            return
+        total = 0
+        for piece in pieces:
+            total += len(piece)
+        if 0 < self._size_max < self._size + total:
+            self._write_limited(b"".join(pieces))
+        elif len(pieces) > _MAX_BUFFERS:
+            self._append([b"".join(pieces)], total)
+        else:
+            self._append(pieces, total)
+
+    def reopen(self) -> None:
+        """Go on in a file newly opened at the same path. OSError if that fails; then the old file stays in use."""
+        if self._fd < 0:
+            return
+        fd = os.open(self._path, _FLAGS, _MODE)
+        os.close(self._fd)
+        self._fd = fd
+        self._size = os.fstat(fd).st_size
+
+    def close(self, *, sync: bool) -> None:
+        """Close the file, on disk for sure if `sync`."""
+        if self._fd < 0:
+            return
+        try:
+            if sync:
+                os.fsync(self._fd)
+            os.close(self._fd)
+        except OSError as error:
+            self._failed(error, 0)
+        self._fd = -1
+
+    def _append(self, pieces: list[Buffer], total: int) -> None:
+        written = 0
+        try:
+            written = os.writev(self._fd, pieces)
+            if written < total:
+                rest = memoryview(b"".join(pieces))
+                while written < total:
+                    written += os.write(self._fd, rest[written:])
+            self._size += total
+        except OSError as error:
+            self._failed(error, total)
+            if written:
+                self._cut_off_torn_entry()
+
+    def _cut_off_torn_entry(self) -> None:
+        """A full disk took a part of the entries: go back to the last whole one, readers cannot parse a half."""
+        try:
+            os.ftruncate(self._fd, self._size)
+        except OSError:
+            pass
+
+    def _write_limited(self, data: bytes) -> None:
+        """Write entries one by one, and start an empty file where one does not fit any more."""
+        start = 0
+        while start < len(data):
+            room = self._size_max - self._size
+            end = data.rfind(b"\n", start, start + max(room, 0)) + 1
+            if end <= start:
+                if self._size and self._start_over():
+                    continue
+                end = data.index(b"\n", start) + 1
+            self._append([data[start:end]], end - start)
+            start = end
+
+    def _start_over(self) -> bool:
+        temporary = f"{self._path}.tmp"
+        try:
+            fd = os.open(temporary, _FLAGS | os.O_TRUNC, _MODE)
+            os.rename(temporary, self._path)
+        except OSError as error:
+            self._failed(error, 0)
+            return False
+        os.close(self._fd)
+        self._fd = fd
+        self._size = 0
+        return True
+
+    def _failed(self, error: OSError, dropped: int) -> None:
+        self.error = error.strerror or str(error)
+        self.dropped += dropped

@@ -1,0 +1,54 @@
+"""The files of a monitor in its container's bundle, above all how the container ended.
+
+Two files, each replaced by rename: `exit.json` in the bundle, then `<exit_dir>/<id>` with the exit code as text, as
+conmon writes it and other tools read it. A directory watcher that sees the second can read the first. An `oom` file in
+the bundle says that the kernel killed a process of the container for lack of memory.
+"""
+
+from __future__ import annotations
+
+import os
+
+VERSION = 1
+PID_FILE = "pid"
+MONITOR_PID_FILE = "conmon.pid"
+CONTROL_SOCKET = "ctl"
+ATTACH_SOCKET = "attach"
+EXIT_FILE = "exit.json"
+OOM_FILE = "oom"
+UNKNOWN_EXIT_CODE = 255
+"""Of a container whose monitor died before it."""
+
+
+def json_object(fields: dict[str, int | bool | str]) -> bytes:
+    """A flat JSON object, for programs that cannot afford the json module."""
+    items = []
+    for name, value in fields.items():
+        if isinstance(value, bool):
+            text = "true" if value else "false"
+        elif isinstance(value, int):
+            text = str(value)
+        else:
+            clean = "".join(c if c >= " " else " " for c in value)
+            text = '"' + clean.replace("\\", "\\\\").replace('"', '\\"') + '"'
+        items.append(f'"{name}": {text}')
+    return ("{" + ", ".join(items) + "}\n").encode("utf-8", "replace")
+
+
+def replace_file(path: str, data: bytes, mode: int = 0o600) -> None:
+    """Write a small file by rename. The monitor is the only writer of its files, so the temporary name is fixed."""
+    directory, name = os.path.split(path)
+    temporary = f"{directory}/.{name}.tmp"
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
+    try:
+        os.write(fd, data)
+    finally:
+        os.close(fd)
+    os.rename(temporary, path)
+
+
+def exit_code_of(status: int) -> tuple[int, int]:
+    """Exit code and signal (0 if none) of a wait status; a signal's code is 128 plus its number, as in a shell."""
+    if os.WIFSIGNALED(status):
+        return 128 + os.WTERMSIG(status), os.WTERMSIG(status)
+    return os.WEXITSTATUS(status), 0

@@ -1,0 +1,39 @@
+"""The monitor's listening sockets: where they are, and who may connect."""
+
+from __future__ import annotations
+
+import os
+import socket
+
+MAX_CLIENTS = 32
+"""Connections that one socket serves at a time; more are closed at once."""
+
+
+def peer_may_connect(sock: socket.socket) -> bool:
+    """Only root and the user that this process runs as (SO_PEERCRED), whatever the socket file's mode is."""
+    peer = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+    return int.from_bytes(peer[4:8], "little") in (0, os.geteuid())
+
+
+def listen(directory: str, name: str) -> socket.socket:
+    """A listening SEQPACKET socket, mode 0600, in `directory`, whose path may be longer than a socket address."""
+    fd = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
+    try:
+        path = f"/proc/self/fd/{fd}/{name}"
+        try:
+            os.unlink(path)
+        except FileNotFoundError:
+            pass
+        old = os.umask(0o177)
+        try:
+            sock.bind(path)
+        finally:
+            os.umask(old)
+        sock.listen(MAX_CLIENTS)
+        return sock
+    except BaseException:
+        sock.close()
+        raise
+    finally:
+        os.close(fd)
