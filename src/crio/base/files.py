@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
 
 from crio.base.errors import ResourceExhausted
 from crio.base.failpoints import failpoint
@@ -40,6 +41,18 @@ def write_atomic(path: str, data: bytes, *, mode: int = 0o600, durable: bool = F
         sync_directory(directory)
 
 
+def write_new(path: str, data: bytes, *, mode: int = 0o600) -> None:
+    """Write a file that nobody reads before this returns; what was there is replaced. Raises OSError."""
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
+    try:
+        os.fchmod(fd, mode)
+        view = memoryview(data)
+        while view:
+            view = view[os.write(fd, view) :]
+    finally:
+        os.close(fd)
+
+
 def sync_directory(path: str) -> None:
     """fsync a directory, so that renames and removals in it survive power loss."""
     fd = os.open(path or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -66,3 +79,22 @@ def read_fd_bounded(fd: int, limit: int, name: str) -> bytes:
         if len(data) > limit:
             raise ResourceExhausted(f"cannot read {name}: it is longer than {limit} bytes")
     return bytes(data)
+
+
+def remove_directory(path: str, *, last: str) -> None:
+    """Remove a directory with all that is in it; fine if it is not there. Raises OSError.
+
+    The file `last` in it goes after everything else: a removal that is cut off leaves it, and can be taken up again.
+    """
+    try:
+        names = os.listdir(path)
+    except FileNotFoundError:
+        return
+    for name in names:
+        if name != last:
+            entry = os.path.join(path, name)
+            if os.path.isdir(entry) and not os.path.islink(entry):
+                shutil.rmtree(entry)
+            else:
+                os.unlink(entry)
+    shutil.rmtree(path)

@@ -18,7 +18,7 @@ from functools import cached_property
 
 from crio.api.runtime.v1 import api_pb2 as pb
 from crio.base.ids import ContainerId
-from crio.conmon.records import ExitRecord
+from crio.conmon.exitrecord import ExitRecord
 from crio.container.record import ContainerRecord, save
 
 
@@ -87,7 +87,9 @@ class Container:
     @property
     def finished_at(self) -> int:
         """Unix nanoseconds; 0 while it has not ended."""
-        return self.exit.finished_at if self.exit is not None else 0
+        if self.record.start_error and self.exit is None:
+            return self.record.lost_at
+        return (self.exit.finished_at_ns or self.record.lost_at) if self.exit is not None else 0
 
     @property
     def reason(self) -> str:
@@ -105,7 +107,13 @@ class Container:
         """In a sentence why it ended, where there is more to say than the reason."""
         if self.record.start_error:
             return self.record.start_error
-        return self.exit.message if self.exit is not None else ""
+        if self.exit is None:
+            return ""
+        if self.exit.monitor_lost:
+            return "its monitor ended before it did, so its exit code is not known"
+        if self.exit.log_dropped:
+            return f"{self.exit.log_dropped} bytes of its output could not be logged: {self.exit.log_error}"
+        return ""
 
     def path(self, name: str) -> str:
         """A file in the container's bundle."""

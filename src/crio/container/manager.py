@@ -13,11 +13,12 @@ from crio.base.errors import AlreadyExists, CrioError, FailedPrecondition, NotFo
 from crio.base.ids import resolve_prefix
 from crio.base.jobs import Job, JobTable
 from crio.base.tasks import TaskScope
-from crio.conmon.client import Monitor
+from crio.conmon.watch import Monitor
 from crio.container.container import Container, State
 from crio.container.create import ContainerMaker
 from crio.container.names import check_config, container_name
 from crio.container.stop import shorten, stop_process
+from crio.linux.pidfd import kill_process
 from crio.runtime.driver import OciRuntime
 from crio.sandbox.manager import SandboxManager
 
@@ -72,21 +73,32 @@ class ContainerManager:
             if container.exit is None:
                 self._watchers.spawn(container.short_id, self._watch(container, monitor))
         if container.exit is not None:
+            if container.exit.monitor_lost:
+                self._monitor_lost(container)
             container.exited.set()
 
     async def _watch(self, container: Container, monitor: Monitor) -> None:
-        container.exit = await monitor.wait()
+        ended = await monitor.wait()
+        if ended.monitor_lost:
+            self._monitor_lost(container)
+        container.exit = ended
         self._monitors.pop(container.id, None)
+        monitor.close()
         if not container.record.own_pid_namespace:
             # Without a PID namespace of its own, the end of the first process does not end the others.
             await self._end_rest(container)
         container.exited.set()
         log.info(
-            "= container %s is EXITED with code %d%s",
-            container.short_id,
-            container.exit_code,
-            f" ({container.reason})" if container.exit.oom_killed else "",
+            "= container %s is EXITED with code %d (%s)", container.short_id, container.exit_code, container.reason
         )
+
+    def _monitor_lost(self, container: Container) -> None:
+        """Without its monitor a container has no log and no exit code any more: end it, and keep when that was."""
+        log.error("the monitor of container %s is dead; the container is ended", container.short_id)
+        kill_process(container.record.pid, container.record.pid_start)
+        if not container.record.lost_at:
+            container.record.lost_at = time.time_ns()
+            container.save()
 
     async def _end_rest(self, container: Container) -> None:
         try:
@@ -96,9 +108,7 @@ class ContainerManager:
 
     # Creating
 
-    async def create(
-        self, sandbox_id: str, config: pb.ContainerConfig, pod: pb.PodSandboxConfig, deadline: float | None = None
-    ) -> Container:
+    async def create(self, sandbox_id: str, config: pb.ContainerConfig, deadline: float | None = None) -> Container:
         """Make a container in state CREATED. The same request again gets the same container.
 
         Raises InvalidArgument, NotFound (pod or image), FailedPrecondition (pod stopped), AlreadyExists if the name is
@@ -131,12 +141,20 @@ class ContainerManager:
 
     # Starting
 
-    async def start(self, container_id: str) -> None:
+    async def start(self, container_id: str, deadline: float | None = None) -> None:
         """Let the created container run. Raises FailedPrecondition unless it is CREATED.
 
         If the runtime can't start it the container becomes EXITED with code 128 and the error is raised.
         """
         container = self.get(container_id)
+
+        async def work(job: Job) -> None:
+            with job.step("runtime start"):
+                await self._start(container)
+
+        await self._jobs.run("StartContainer", container.name, work, key=f"start/{container.id}", deadline=deadline)
+
+    async def _start(self, container: Container) -> None:
         async with container.lock:
             if container.state is not State.CREATED:
                 raise FailedPrecondition(

@@ -51,14 +51,19 @@ class ContainerRecord(msgspec.Struct, kw_only=True, omit_defaults=True):
     monitor_cgroup: str = ""
     user: ContainerUser = ContainerUser()
     stop_signal: int = 15
+    stop_signal_value: int = 0
+    """The same as the CRI's enumeration has it."""
+    mounts: list[bytes] = []
+    """The request's mounts as they were done, as protobuf."""
     own_pid_namespace: bool = True
     resources: bytes = b""
     """The LinuxContainerResources in force, as protobuf."""
-    volumes: dict[str, str] = {}
     pid: int = 0
     pid_start: int = 0
     complete: bool = False
     started_at: int = 0
+    lost_at: int = 0
+    """When the monitor was found dead without an exit record: how the container ended is not known then."""
     start_error: str = ""
     """Why the runtime could not start it; then the container counts as exited."""
 

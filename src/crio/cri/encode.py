@@ -6,7 +6,6 @@ from crio.api.runtime.v1 import api_pb2 as pb
 from crio.container.container import Container
 from crio.image.records import ImageInfo
 from crio.sandbox.sandbox import Sandbox
-from crio.security.signals import signal_enum
 
 
 def sandbox_state(sandbox: Sandbox) -> pb.PodSandboxState:
@@ -80,9 +79,9 @@ def container_status(item: Container) -> pb.ContainerStatus:
         message=item.message,
         labels=config.labels,
         annotations=config.annotations,
-        mounts=config.mounts,
+        mounts=[pb.Mount.FromString(mount) for mount in record.mounts],
         log_path=record.log_path,
-        stop_signal=signal_enum(record.stop_signal),
+        stop_signal=pb.Signal.ValueType(record.stop_signal_value),
     )
     status.resources.linux.CopyFrom(pb.LinuxContainerResources.FromString(record.resources))
     user = status.user.linux

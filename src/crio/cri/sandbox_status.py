@@ -15,5 +15,5 @@ async def pod_sandbox_status(
     sandbox = node.sandboxes.get(request.pod_sandbox_id)
     response = pb.PodSandboxStatusResponse(status=encode.sandbox_status(sandbox))
     if request.verbose:
-        response.info.update(sandbox_info(sandbox))
+        response.info.update(sandbox_info(sandbox, node.config().image.pause_image))
     return response

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from crio.api.runtime.v1 import api_pb2 as pb
-from crio.base.files import read_bounded
+from crio.base.files import read_bounded, write_new
 from crio.linux import mount
 
 HOST_RESOLV_CONF = "/etc/resolv.conf"
@@ -36,12 +36,7 @@ def write_files(directory: str, *, dns: pb.DNSConfig, hostname: str) -> None:
         ("hostname", f"{hostname}\n".encode()),
         (".containerenv", b""),
     ):
-        fd = os.open(os.path.join(directory, name), os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
-        try:
-            os.fchmod(fd, 0o644)
-            os.write(fd, content)
-        finally:
-            os.close(fd)
+        write_new(os.path.join(directory, name), content, mode=0o644)
 
 
 def mount_shm(path: str, *, size: int, label: str = "") -> None:

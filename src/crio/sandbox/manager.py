@@ -11,7 +11,6 @@ import contextlib
 import hashlib
 import logging
 import os
-import shutil
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from typing import Protocol
 from crio.api.runtime.v1 import api_pb2 as pb
 from crio.base.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
 from crio.base.failpoints import failpoint
+from crio.base.files import remove_directory
 from crio.base.ids import new_id, resolve_prefix
 from crio.base.jobs import Job, JobTable
 from crio.linux import namespaces
@@ -309,7 +309,7 @@ class SandboxManager:
         await asyncio.to_thread(self._cgroups.remove, group)
         self._remove_default_parent(sandbox.record.cgroup_parent)
         failpoint("sandbox.remove.before_directory")
-        _remove_directory(sandbox.directory)
+        remove_directory(sandbox.directory, last=FILE)
         self._by_id.pop(sandbox.id, None)
         self._by_name.pop(sandbox.name, None)
         log.info("= sandbox %s is removed (%s)", sandbox.id[:12], sandbox.name)
@@ -374,19 +374,3 @@ class SandboxManager:
 def _unpin(paths: Mapping[str, str]) -> None:
     for path in paths.values():
         namespaces.unpin(path)
-
-
-def _remove_directory(path: str) -> None:
-    """Remove a sandbox' directory; the record goes last, so that a crash in between is noticed at the next start."""
-    try:
-        names = os.listdir(path)
-    except FileNotFoundError:
-        return
-    for name in names:
-        if name != FILE:
-            entry = os.path.join(path, name)
-            if os.path.isdir(entry) and not os.path.islink(entry):
-                shutil.rmtree(entry)
-            else:
-                os.unlink(entry)
-    shutil.rmtree(path)

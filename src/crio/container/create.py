@@ -1,0 +1,400 @@
+"""Making a container and unmaking it: writable layer, specification, monitor, the runtime's create.
+
+The record is written first, so that whatever exists is named by it; unmaking goes through the same list of things,
+each fine if it is not there. That one path serves removal, a create that failed, and one that a crash cut off.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import msgspec
+
+from crio.api.runtime.v1 import api_pb2 as pb
+from crio.base.errors import CrioError, FailedPrecondition, InvalidArgument, NotFound
+from crio.base.executor import Executor
+from crio.base.failpoints import failpoint
+from crio.base.files import remove_directory, write_new
+from crio.base.ids import new_id
+from crio.base.jobs import Job
+from crio.base.tasks import TaskScope
+from crio.config import Config
+from crio.conmon.client import ZygoteClient
+from crio.conmon.exitrecord import ExitRecord
+from crio.conmon.spec import MonitorSpec
+from crio.conmon.watch import Monitor
+from crio.container.container import Container
+from crio.container.names import log_path
+from crio.container.record import FILE, ContainerRecord, ContainerUser
+from crio.container.specgen import apply_effects, build_spec
+from crio.container.specgen.input import ContainerInput, HandlerFacts, ImageFacts, SandboxFacts
+from crio.container.specgen.plan import ContainerPlan
+from crio.image.records import ImageInfo
+from crio.image.service import ImageService
+from crio.linux.cgroup import CgroupFs
+from crio.linux.pidfd import kill_process, start_time
+from crio.runtime.handlers import Runtimes
+from crio.sandbox import cgroups
+from crio.sandbox.sandbox import Sandbox
+from crio.security.host import HostFacts
+from crio.security.seccomp import SeccompProfiles
+from crio.storage import Store
+
+log = logging.getLogger(__name__)
+
+CONFIG_FILE = "config.json"
+_MONITOR_PATIENCE = 2.0
+_spec_encoder = msgspec.json.Encoder()
+
+
+@dataclass(frozen=True, slots=True)
+class MakerSettings:
+    """Where containers have their directories, and who owns them."""
+
+    directory: str
+    """Where each container has its bundle; on a tmpfs."""
+    exit_directory: str
+
+
+class StoredContainer(msgspec.Struct, rename="kebab", omit_defaults=True):
+    """The metadata of a container in the store, in the form that other readers of the store know from CRI-O."""
+
+    pod_name: str
+    pod_id: str
+    image_name: str
+    image_id: str
+    name: str
+    metadata_name: str = ""
+    uid: str = ""
+    namespace: str = ""
+    mountlabel: str = ""
+    created_at: int = 0
+    attempt: int = 0
+    privileged: bool = False
+
+
+class ContainerMaker:
+    """Makes containers up to the state CREATED, and unmakes them from any."""
+
+    def __init__(
+        self,
+        settings: MakerSettings,
+        config: Callable[[], Config],
+        host: HostFacts,
+        cgroup_fs: CgroupFs,
+        store: Store,
+        storage: Executor,
+        images: ImageService,
+        runtimes: Runtimes,
+        zygote: ZygoteClient,
+        seccomp: SeccompProfiles,
+        find_container: Callable[[str], Container],
+    ) -> None:
+        self.settings = settings
+        self.cgroups = cgroup_fs
+        self.runtimes = runtimes
+        self._config = config
+        self._host = host
+        self._store = store
+        self._storage = storage
+        self._images = images
+        self._zygote = zygote
+        self._seccomp = seccomp
+        self._find_container = find_container
+        self._background = TaskScope("monitor placement")
+
+    async def make(
+        self, job: Job, sandbox: Sandbox, name: str, config: pb.ContainerConfig, data: bytes, fingerprint: bytes
+    ) -> tuple[Container, Monitor]:
+        """A container in state CREATED with its monitor. Whatever fails, nothing of it is left."""
+        image = self._images.resolve(config.image.image)
+        container_id = new_id()
+        handler = sandbox.record.runtime_handler or self.runtimes.default_name
+        manager = self._config().runtime.cgroup_manager
+        parent = sandbox.record.cgroup_parent
+        record = ContainerRecord(
+            id=container_id,
+            name=name,
+            sandbox_id=sandbox.id,
+            config=data,
+            fingerprint=fingerprint,
+            created_at=time.time_ns(),
+            handler=handler,
+            image_id=image.id,
+            image_name=_image_name(config, image),
+            image_digest=image.repo_digests[0] if image.repo_digests else image.id,
+            log_path=log_path(sandbox.config, config),
+            cgroup_path=cgroups.group_path(parent, f"crio-{container_id}", manager),
+            monitor_cgroup=cgroups.group_path(parent, f"crio-conmon-{container_id}", manager),
+            own_pid_namespace=config.linux.security_context.namespace_options.pid == pb.CONTAINER,
+            resources=config.linux.resources.SerializeToString(),
+        )
+        container = Container(os.path.join(self.settings.directory, container_id), record)
+        try:
+            return container, await self._make(job, sandbox, container, image)
+        except BaseException:
+            await self.undo(container)
+            raise
+
+    async def _make(self, job: Job, sandbox: Sandbox, container: Container, image: ImageInfo) -> Monitor:
+        record = container.record
+        os.mkdir(container.directory, 0o700)
+        container.save()
+        failpoint("container.create.after_record")
+        with job.step("storage"):
+            record.rootfs = await self._storage.run(self._make_rootfs, sandbox, container, image)
+        failpoint("container.create.after_storage")
+        runtime = self.runtimes.get(record.handler)
+        with job.step("specification"):
+            features = await runtime.features()
+            plan = build_spec(self._input(sandbox, container, image, features.recursive_read_only))
+            for warning in plan.warnings:
+                log.warning("container %s: %s", container.short_id, warning)
+            apply_effects(plan, record.rootfs)
+            self._remember(record, plan)
+            write_new(container.path(CONFIG_FILE), _spec_encoder.encode(plan.spec))
+            if record.log_path:
+                os.makedirs(os.path.dirname(record.log_path), 0o755, exist_ok=True)
+            container.save()
+        with job.step("runtime create"):
+            monitor = await self._zygote.create(self._monitor_spec(container))
+        failpoint("container.create.after_runtime")
+        record.pid = monitor.pid
+        record.pid_start = start_time(monitor.pid)
+        record.complete = True
+        container.save()
+        self._background.spawn(container.short_id, self._place_monitor(record.monitor_cgroup, monitor.monitor_pid))
+        return monitor
+
+    def _make_rootfs(self, sandbox: Sandbox, container: Container, image: ImageInfo) -> str:
+        record, pod = container.record, sandbox.config.metadata
+        metadata = StoredContainer(
+            pod_name=sandbox.name,
+            pod_id=sandbox.id,
+            image_name=record.image_name,
+            image_id=image.id,
+            name=record.name,
+            metadata_name=container.config.metadata.name,
+            uid=pod.uid,
+            namespace=pod.namespace,
+            mountlabel=sandbox.record.mount_label,
+            created_at=record.created_at // 1_000_000_000,
+            attempt=container.config.metadata.attempt,
+            privileged=container.config.linux.security_context.privileged,
+        )
+        self._store.create_container(
+            record.id,
+            names=[record.name],
+            image_id=image.id,
+            metadata=msgspec.json.encode(metadata).decode(),
+            mount_label=sandbox.record.mount_label,
+        )
+        return self._store.mount_container(record.id)
+
+    def _input(
+        self, sandbox: Sandbox, container: Container, image: ImageInfo, recursive_read_only: bool
+    ) -> ContainerInput:
+        record, config = container.record, self._config()
+        options = container.config.linux.security_context.namespace_options
+        namespaces = dict(sandbox.record.namespaces)
+        if sandbox.pid_namespace:
+            namespaces["pid"] = sandbox.pid_namespace
+        target = ""
+        if options.pid == pb.TARGET:
+            other = self._find_container(options.target_id)
+            if other.record.sandbox_id != sandbox.id:
+                raise InvalidArgument(f"cannot share processes with container {other.short_id}: it is in another pod")
+            if not other.running:
+                raise FailedPrecondition(f"cannot share processes with container {other.short_id}: it does not run")
+            target = f"/proc/{other.record.pid}/ns/pid"
+        run = image.config
+        return ContainerInput(
+            id=record.id,
+            name=record.name,
+            config=container.config,
+            sandbox_config=sandbox.config,
+            sandbox=SandboxFacts(
+                id=sandbox.id,
+                name=sandbox.name,
+                namespaces=namespaces,
+                cgroup_parent=sandbox.record.cgroup_parent,
+                hostname=sandbox.record.hostname,
+                resolv_conf=sandbox.path("resolv.conf"),
+                hostname_file=sandbox.path("hostname"),
+                containerenv=sandbox.path(".containerenv"),
+                shm=sandbox.record.shm_path,
+                process_label=sandbox.record.process_label,
+                mount_label=sandbox.record.mount_label,
+                ips=sandbox.record.ips,
+            ),
+            image=ImageFacts(
+                requested=container.config.image.image,
+                name=record.image_name,
+                id=image.id,
+                repo_digests=image.repo_digests,
+                annotations=image.annotations,
+                entrypoint=run.entrypoint,
+                command=run.cmd,
+                env=run.env,
+                user=run.user,
+                working_directory=run.working_dir,
+                volumes=tuple(run.volumes),
+                stop_signal=run.stop_signal,
+            ),
+            handler=HandlerFacts(
+                name=record.handler,
+                settings=config.runtime.runtimes[record.handler],
+                recursive_read_only=recursive_read_only,
+            ),
+            runtime=config.runtime,
+            host=self._host,
+            seccomp=self._seccomp,
+            rootfs=record.rootfs,
+            run_directory=container.directory,
+            log_path=record.log_path,
+            created_at=record.created_at,
+            storage_root=config.crio.root,
+            image_volumes=config.image.image_volumes,
+            target_pid_namespace=target,
+        )
+
+    def _remember(self, record: ContainerRecord, plan: ContainerPlan) -> None:
+        """What ContainerStatus and a later stop need of the plan."""
+        record.user = ContainerUser(plan.user.uid, plan.user.gid, plan.user.groups)
+        record.stop_signal = plan.stop_signal.number
+        record.stop_signal_value = int(plan.stop_signal.value)
+        record.mounts = [mount.SerializeToString() for mount in plan.volumes]
+
+    def _monitor_spec(self, container: Container) -> MonitorSpec:
+        record, config = container.record, self._config()
+        handler = config.runtime.runtimes[record.handler]
+        runtime = self.runtimes.get(record.handler)
+        request = container.config
+        return MonitorSpec(
+            id=record.id,
+            name=record.name,
+            bundle=container.directory,
+            runtime_path=runtime.path,
+            runtime_root=runtime.root,
+            runtime_args=runtime.global_arguments,
+            create_args=["--no-pivot"] if config.runtime.no_pivot else [],
+            log_path=record.log_path or None,
+            terminal=request.tty,
+            stdin=request.stdin,
+            stdin_once=request.stdin_once,
+            exit_dir=self.settings.exit_directory,
+            log_size_max=config.runtime.log_size_max,
+            no_sync_log=handler.no_sync_log,
+            log_to_journald=config.runtime.log_to_journald,
+            timeout=handler.container_create_timeout,
+        )
+
+    async def _place_monitor(self, group: str, pid: int) -> None:
+        """Put the monitor into its own group. Moving a process costs the kernel milliseconds, so not before create."""
+        await self._storage.run(self._move, group, pid)
+
+    def _move(self, group: str, pid: int) -> None:
+        self.cgroups.create(group)
+        try:
+            self.cgroups.add(group, pid)
+        except ProcessLookupError:
+            pass
+
+    # Unmaking
+
+    async def undo(self, container: Container) -> None:
+        """Remove what a create that failed or was cut off has left; what resists is logged and stays recorded."""
+        try:
+            await self.unmake(Job("UndoContainer", container.name, container.id, b""), container)
+        except Exception as error:  # noqa: BLE001 - the create's own error is the one to raise
+            log.warning("cannot remove what is left of container %s: %s", container.short_id, error)
+
+    async def unmake(self, job: Job, container: Container) -> None:
+        """End and remove everything a container has, the record last. Raises what a step raises."""
+        record = container.record
+        if os.path.exists(container.path(CONFIG_FILE)):
+            with job.step("runtime delete"):
+                await self._delete_from_runtime(container)
+        with job.step("storage"):
+            await self._storage.run(self._remove_stored, record)
+        failpoint("container.remove.after_storage")
+        _unlink(os.path.join(self.settings.exit_directory, record.id))
+        remove_directory(container.directory, last=FILE)
+
+    async def _delete_from_runtime(self, container: Container) -> None:
+        record = container.record
+        monitor = await Monitor.connect(record.id, container.directory)
+        started = start_time(monitor.monitor_pid) if monitor.monitor_pid else 0
+        try:
+            await self.runtimes.get(record.handler).delete(record.id, force=True)
+            if record.pid:
+                kill_process(record.pid, record.pid_start)
+            if not await monitor.wait_gone(_MONITOR_PATIENCE):
+                kill_process(monitor.monitor_pid, started)
+        finally:
+            monitor.close()
+
+    def _remove_stored(self, record: ContainerRecord) -> None:
+        try:
+            self._store.remove_container(record.id)
+        except NotFound:
+            pass
+        self.cgroups.remove(record.cgroup_path)
+        self.cgroups.remove(record.monitor_cgroup)
+
+    # Recovery
+
+    async def reconnect(self, container: Container) -> tuple[Monitor | None, ExitRecord | None]:
+        """The container's monitor, or how the container ended while no daemon looked."""
+        monitor = await Monitor.connect(container.id, container.directory)
+        return (monitor, monitor.exited)
+
+    async def stored_containers(self) -> list[str]:
+        """Ids of the containers in the store that are ours: whose metadata names a pod."""
+        found = []
+        for stored in await self._storage.run(self._store.containers):
+            try:
+                metadata = msgspec.json.decode(stored.metadata, type=StoredContainer)
+            except (msgspec.DecodeError, TypeError):
+                continue
+            if metadata.pod_id and metadata.pod_name:
+                found.append(stored.id)
+        return found
+
+    async def remove_unrecorded(self, container_id: str) -> None:
+        """Remove a container of which only the id is known: from every runtime, and from the store."""
+        for runtime in self.runtimes.values():
+            try:
+                await runtime.delete(container_id, force=True)
+            except CrioError as error:
+                log.debug("container %s is not known to %s: %s", container_id[:12], runtime.name, error)
+        await self._storage.run(self._remove_from_store, container_id)
+        shutil.rmtree(os.path.join(self.settings.directory, container_id), ignore_errors=True)
+
+    def _remove_from_store(self, container_id: str) -> None:
+        try:
+            self._store.remove_container(container_id)
+        except NotFound:
+            pass
+
+    async def close(self) -> None:
+        await self._background.join()
+
+
+def _image_name(config: pb.ContainerConfig, image: ImageInfo) -> str:
+    """What ContainerStatus tells as the image's name: a tag of it rather than an id."""
+    if config.image.user_specified_image:
+        return config.image.user_specified_image
+    return image.repo_tags[0] if image.repo_tags else config.image.image
+
+
+def _unlink(path: str) -> None:
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass

@@ -1,0 +1,336 @@
+"""A whole node for tests: a scratch configuration, the daemon as a process of its own, and a client for it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import AsyncIterator, Mapping, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from google.protobuf.message import Message
+
+from crio.api.crio.v1 import control_pb2
+from crio.api.runtime.v1 import api_pb2 as pb
+from crio.rpc.client import Client
+
+Response = TypeVar("Response", bound=Message)
+
+CNI_DIRECTORIES = ("/opt/cni/bin", "/usr/lib/cni", "/usr/libexec/cni")
+POD_FIELDS = ("metadata", "labels", "annotations", "hostname", "log_directory", "dns_config", "port_mappings", "linux")
+
+
+def cni_directory() -> str:
+    """Where this machine has the standard CNI plug-ins."""
+    for directory in CNI_DIRECTORIES:
+        if os.path.exists(f"{directory}/bridge"):
+            return directory
+    raise RuntimeError("the standard CNI plug-ins are not installed: apt-get install containernetworking-plugins")
+
+
+class Node:
+    """A daemon with directories of its own below `root`, which should be on a tmpfs."""
+
+    _next_subnet = os.getpid() % 200
+
+    def __init__(self, root: Path, *, runtime: str = "crun", settings: str = "", env: Mapping[str, str] | None = None):
+        self.root = root
+        self.runtime = runtime
+        self.settings = settings
+        self.env = dict(env or {})
+        self.socket = root / "crio.sock"
+        self.logs = root / "logs"
+        self.tag = uuid.uuid4().hex[:8]
+        self.bridge = f"ct{self.tag}"
+        Node._next_subnet = (Node._next_subnet + 1) % 250
+        self.subnet = ipaddress.ip_network(f"10.213.{Node._next_subnet}.0/24")
+        self.process: subprocess.Popen[bytes] | None = None
+        self._client: Client | None = None
+        for name in ("net.d", "conf.d", "logs", "ns", "state", "lib"):
+            (root / name).mkdir(parents=True, exist_ok=True)
+        self.write_cni()
+        self.write_config()
+
+    @property
+    def endpoint(self) -> str:
+        return f"unix://{self.socket}"
+
+    def write_cni(self) -> None:
+        conflist = {
+            "cniVersion": "1.0.0",
+            "name": f"test-{self.tag}",
+            "plugins": [
+                {
+                    "type": "bridge",
+                    "bridge": self.bridge,
+                    "isGateway": True,
+                    "ipMasq": False,
+                    "ipam": {
+                        "type": "host-local",
+                        "dataDir": str(self.root / "ipam"),
+                        "ranges": [[{"subnet": str(self.subnet)}]],
+                        "routes": [{"dst": "0.0.0.0/0"}],
+                    },
+                }
+            ],
+        }
+        (self.root / "net.d" / "10-test.conflist").write_text(json.dumps(conflist))
+
+    def write_config(self) -> None:
+        root = self.root
+        (root / "crio.conf").write_text(f"""
+[crio]
+root = "{root}/storage"
+runroot = "{root}/run"
+storage_driver = "overlay"
+log_dir = "{root}/logs"
+version_file = "{root}/state/version"
+clean_shutdown_file = "{root}/lib/clean.shutdown"
+[crio.api]
+listen = "{self.socket}"
+[crio.runtime]
+default_runtime = "{self.runtime}"
+cgroup_manager = "cgroupfs"
+namespaces_dir = "{root}/ns"
+container_exits_dir = "{root}/state/exits"
+container_attach_socket_dir = "{root}/state"
+{self.settings}
+[crio.runtime.runtimes.crun]
+runtime_root = "{root}/run-crun"
+monitor_cgroup = "pod"
+[crio.runtime.runtimes.runc]
+runtime_root = "{root}/run-runc"
+monitor_cgroup = "pod"
+[crio.image]
+signature_policy = "{root}/policy.json"
+[crio.network]
+network_dir = "{root}/net.d"
+plugin_dirs = ["{cni_directory()}"]
+""")
+        (root / "policy.json").write_text('{"default":[{"type":"insecureAcceptAnything"}]}')
+        (root / "registries.conf").write_text("")
+
+    # The daemon
+
+    async def start(self, *, failpoints: str = "", timeout: float = 30.0) -> None:
+        """Start the daemon and wait until it answers."""
+        environment = {
+            "PATH": os.environ["PATH"],
+            "CONTAINERS_REGISTRIES_CONF": str(self.root / "registries.conf"),
+            "CONTAINERS_STORAGE_CONF": "/dev/null",
+            "CRIO_FAILPOINTS": failpoints,
+            **self.env,
+        }
+        log = open(self.root / "crio.log", "ab")  # noqa: SIM115 - handed to the child
+        try:
+            self.process = subprocess.Popen(
+                [
+                    str(Path(sys.executable).parent / "crio"),
+                    "--config",
+                    str(self.root / "crio.conf"),
+                    "--config-dir",
+                    str(self.root / "conf.d"),
+                    "--log-level",
+                    "debug",
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=environment,
+            )
+        finally:
+            log.close()
+        self._client = None
+        end = time.monotonic() + timeout
+        while True:
+            if self.process.poll() is not None:
+                raise RuntimeError(f"the daemon ended with {self.process.returncode}:\n{self.log_tail()}")
+            try:
+                await self.call("Version", pb.VersionRequest(), pb.VersionResponse)
+                return
+            except Exception:
+                if time.monotonic() > end:
+                    raise RuntimeError(f"the daemon does not answer:\n{self.log_tail()}") from None
+                await asyncio.sleep(0.02)
+
+    def kill(self) -> None:
+        """kill -9 of the daemon, and of it alone."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
+
+    async def stop(self, timeout: float = 30.0) -> int:
+        """SIGTERM; the daemon's exit code."""
+        await self.close_client()
+        assert self.process is not None
+        self.process.send_signal(signal.SIGTERM)
+        end = time.monotonic() + timeout
+        while self.process.poll() is None:
+            if time.monotonic() > end:
+                self.process.kill()
+                self.process.wait()
+                raise RuntimeError(f"the daemon does not stop:\n{self.log_tail()}")
+            await asyncio.sleep(0.02)
+        return self.process.returncode
+
+    async def close_client(self) -> None:
+        if self._client is not None:
+            await self._client.close()
+            self._client = None
+
+    def log_tail(self, lines: int = 60) -> str:
+        try:
+            return "\n".join((self.root / "crio.log").read_text(errors="replace").splitlines()[-lines:])
+        except FileNotFoundError:
+            return "(no log)"
+
+    def rss(self) -> int:
+        """The daemon's resident memory in KiB."""
+        assert self.process is not None
+        for line in Path(f"/proc/{self.process.pid}/status").read_text().splitlines():
+            if line.startswith("VmRSS:"):
+                return int(line.split()[1])
+        raise RuntimeError("no VmRSS")
+
+    # Calls
+
+    @property
+    def client(self) -> Client:
+        if self._client is None:
+            self._client = Client(self.endpoint)
+        return self._client
+
+    async def call(
+        self, method: str, request: Message, response: type[Response], timeout: float = 120.0
+    ) -> Response:
+        service = "ImageService" if "Image" in method else "RuntimeService"
+        return await self.client.unary(f"/runtime.v1.{service}/{method}", request, response, timeout)
+
+    async def load(self, path: str) -> str:
+        """Load an image from a layout or archive; its id."""
+        image_id = ""
+        request = control_pb2.LoadRequest(path=path)
+        async for progress in self.client.stream("/crio.v1.Control/Load", request, control_pb2.PullProgress, 120.0):
+            image_id = progress.image_id or image_id
+        return image_id
+
+    def pod_config(self, name: str = "pod", **linux: object) -> pb.PodSandboxConfig:
+        """A pod with a network of its own; `linux` goes into its LinuxPodSandboxConfig."""
+        config = pb.PodSandboxConfig(
+            metadata=pb.PodSandboxMetadata(name=name, uid=f"uid-{name}", namespace="default"),
+            log_directory=str(self.logs / name),
+        )
+        config.linux.security_context.namespace_options.pid = pb.CONTAINER
+        config.linux.MergeFrom(pb.LinuxPodSandboxConfig(**linux))  # type: ignore[arg-type]
+        return config
+
+    def host_network(self, config: pb.PodSandboxConfig) -> pb.PodSandboxConfig:
+        config.linux.security_context.namespace_options.network = pb.NODE
+        return config
+
+    async def run_pod(self, config: pb.PodSandboxConfig, handler: str = "") -> str:
+        request = pb.RunPodSandboxRequest(config=config, runtime_handler=handler)
+        return (await self.call("RunPodSandbox", request, pb.RunPodSandboxResponse)).pod_sandbox_id
+
+    def container_config(
+        self, command: Sequence[str], *, name: str = "ctr", image: str = "localhost/busybox:latest"
+    ) -> pb.ContainerConfig:
+        return pb.ContainerConfig(
+            metadata=pb.ContainerMetadata(name=name),
+            image=pb.ImageSpec(image=image),
+            command=command,
+            log_path=f"{name}.log",
+        )
+
+    async def create(self, pod: str, config: pb.ContainerConfig, pod_config: pb.PodSandboxConfig) -> str:
+        request = pb.CreateContainerRequest(pod_sandbox_id=pod, config=config, sandbox_config=pod_config)
+        return (await self.call("CreateContainer", request, pb.CreateContainerResponse)).container_id
+
+    async def start_container(self, container: str) -> None:
+        await self.call("StartContainer", pb.StartContainerRequest(container_id=container), pb.StartContainerResponse)
+
+    async def status(self, container: str) -> pb.ContainerStatus:
+        request = pb.ContainerStatusRequest(container_id=container)
+        return (await self.call("ContainerStatus", request, pb.ContainerStatusResponse)).status
+
+    async def pod_status(self, pod: str) -> pb.PodSandboxStatus:
+        request = pb.PodSandboxStatusRequest(pod_sandbox_id=pod)
+        return (await self.call("PodSandboxStatus", request, pb.PodSandboxStatusResponse)).status
+
+    async def wait_exited(self, container: str, timeout: float = 30.0) -> pb.ContainerStatus:
+        end = time.monotonic() + timeout
+        while True:
+            status = await self.status(container)
+            if status.state == pb.CONTAINER_EXITED:
+                return status
+            if time.monotonic() > end:
+                raise AssertionError(f"container {container[:12]} still runs")
+            await asyncio.sleep(0.02)
+
+    async def exec(self, container: str, *command: str, timeout: int = 10) -> pb.ExecSyncResponse:
+        request = pb.ExecSyncRequest(container_id=container, cmd=command, timeout=timeout)
+        return await self.call("ExecSync", request, pb.ExecSyncResponse)
+
+    async def stop_container(self, container: str, timeout: int = 0) -> None:
+        request = pb.StopContainerRequest(container_id=container, timeout=timeout)
+        await self.call("StopContainer", request, pb.StopContainerResponse)
+
+    async def remove_container(self, container: str) -> None:
+        request = pb.RemoveContainerRequest(container_id=container)
+        await self.call("RemoveContainer", request, pb.RemoveContainerResponse)
+
+    async def stop_pod(self, pod: str) -> None:
+        await self.call("StopPodSandbox", pb.StopPodSandboxRequest(pod_sandbox_id=pod), pb.StopPodSandboxResponse)
+
+    async def remove_pod(self, pod: str) -> None:
+        request = pb.RemovePodSandboxRequest(pod_sandbox_id=pod)
+        await self.call("RemovePodSandbox", request, pb.RemovePodSandboxResponse)
+
+    async def pods(self) -> list[pb.PodSandbox]:
+        return list((await self.call("ListPodSandbox", pb.ListPodSandboxRequest(), pb.ListPodSandboxResponse)).items)
+
+    async def containers(self) -> list[pb.Container]:
+        response = await self.call("ListContainers", pb.ListContainersRequest(), pb.ListContainersResponse)
+        return list(response.containers)
+
+    async def remove_all_pods(self) -> None:
+        for pod in await self.pods():
+            await self.remove_pod(pod.id)
+
+    def log_lines(self, pod: str, container: str = "ctr") -> list[str]:
+        """The messages of a container's log, with their stream and tag."""
+        text = (self.logs / pod / f"{container}.log").read_text()
+        return [line.split(" ", 1)[1] for line in text.splitlines()]
+
+    def remove_files(self) -> None:
+        """The bridge and the scratch directory."""
+        subprocess.run(["ip", "link", "delete", self.bridge], capture_output=True, check=False)
+        for line in reversed(Path("/proc/self/mountinfo").read_text().splitlines()):
+            target = line.split()[4]
+            if target.startswith(f"{self.root}/"):
+                subprocess.run(["umount", "-l", target], check=False)
+        shutil.rmtree(self.root, ignore_errors=True)
+
+
+@contextlib.asynccontextmanager
+async def running_node(root: Path, **options: object) -> AsyncIterator[Node]:
+    """A started node, which is emptied and stopped at the end."""
+    node = Node(root, **options)  # type: ignore[arg-type]
+    await node.start()
+    try:
+        yield node
+    finally:
+        if node.process is not None and node.process.poll() is None:
+            with contextlib.suppress(Exception):
+                await node.remove_all_pods()
+            await node.stop()
+        node.remove_files()
