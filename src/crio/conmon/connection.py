@@ -8,9 +8,13 @@ import socket
 from collections import deque
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 from crio.conmon.errors import MonitorUnavailable
 from crio.conmon.packets import Packet, PacketError, receive, send
+
+if TYPE_CHECKING:
+    from crio.conmon.packets import Value
 
 if TYPE_CHECKING:
     pass
@@ -34,7 +38,7 @@ class Connection:
         self.closed: asyncio.Future[None] = self._loop.create_future()
         self._loop.add_reader(sock.fileno(), self._readable)
 
-    async def request(self, verb: str, fields: Mapping[str], timeout: float) -> Packet:
+    async def request(self, verb: str, fields: Mapping[str, Value], timeout: float) -> Packet:
         """Send a request and return its answer. MonitorUnavailable if none comes in time."""
         future = self._expect()
         try:
@@ -49,7 +53,7 @@ class Connection:
         async with asyncio.timeout(timeout):
             return await self._expect()
 
-    def send(self, verb: str, fields: Mapping[str]) -> None:
+    def send(self, verb: str, fields: Mapping[str, Value]) -> None:
         try:
             send(self._socket, verb, fields)
         except OSError as error:

@@ -6,6 +6,7 @@ import asyncio
 import socket
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 from crio.base.errors import Cancelled, FailedPrecondition, Internal
 from crio.base.files import read_bounded
@@ -14,6 +15,9 @@ from crio.conmon.errors import MonitorUnavailable
 from crio.conmon.exitrecord import ExitRecord
 from crio.conmon.packets import Packet
 from crio.conmon.record import ATTACH_SOCKET, CONTROL_SOCKET, PID_FILE
+
+if TYPE_CHECKING:
+    from crio.conmon.packets import Value
 
 if TYPE_CHECKING:
     pass
@@ -140,5 +144,5 @@ class Monitor:
 def _read_pid(path: str) -> int:
     try:
         return int(read_bounded(path, 32))
-    except OSErrorError:
+    except (OSError, ValueError):
         return 0
