@@ -41,13 +41,17 @@ class Handlers:
         self.errors: list[Problem] = []
         self.warnings: list[Problem] = []
 
-    def choose_default(self, written: Mapping[str, Any], named: bool) -> str:
-        """The default handler's name: `default_runtime`, or the machine's best runtime if no file says anything."""
-        name = self._runtime.default_runtime
-        if named and name:
-            return name
-        if not written and not find_program(PREFERRED[0], self._environ):
-            return next((other for other in PREFERRED[1:] if find_program(other, self._environ)), PREFERRED[0])
+    def choose_default(self, written: Mapping[str, Mapping[str, Any]], named: bool, *, look: bool = True) -> str:
+        """The default handler's name: `default_runtime`, else the best of crun and runc that this machine has.
+
+        Without `look` the machine does not matter.
+        """
+        if named and self._runtime.default_runtime:
+            return self._runtime.default_runtime
+        for name in PREFERRED if look else ():
+            path = written.get(name, {}).get("runtime_path", "")
+            if os.path.exists(path) if path else find_program(name, self._environ):
+                return name
         return PREFERRED[0]
 
     def build(
@@ -61,7 +65,7 @@ class Handlers:
         tables: dict[str, Mapping[str, Any]] = dict(written)
         if PREFERRED[0] not in tables and (default == PREFERRED[0] or not check_host or self._found(PREFERRED[0])):
             tables[PREFERRED[0]] = BUILT_IN
-        if default not in tables and default in PREFERRED and not written:
+        if default not in tables and default in PREFERRED and not self._named_default():
             tables[default] = {**BUILT_IN, "runtime_root": f"/run/{default}"}
         if default not in tables:
             text = f'default_runtime is "{default}", but there is no table [crio.runtime.runtimes.{default}]'
@@ -142,6 +146,9 @@ class Handlers:
         if not found:
             raise ValueError(f"there is no program {name} in PATH; set runtime_path, or install it")
         return found
+
+    def _named_default(self) -> bool:
+        return "crio.runtime.default_runtime" in self._sources and bool(self._runtime.default_runtime)
 
     def _found(self, name: str) -> bool:
         return bool(find_program(name, self._environ))

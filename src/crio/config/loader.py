@@ -74,7 +74,7 @@ def load(
         settings.add_file(path)
     settings.add_environment(environ)
     settings.add_flags(flags)
-    config = _build(settings, derived, environ, check_host=check_host)
+    config = _build(settings, derived, environ, check_host=check_host, look=True)
     return LoadedConfig(
         config=config,
         warnings=tuple(settings.warnings),
@@ -90,14 +90,14 @@ def parse(text: str, name: str) -> Config:
     """The configuration that one file alone makes, with nothing looked up on the machine. Raises ConfigError."""
     settings = Settings()
     settings.add_text(text, name)
-    return _build(settings, {}, {}, check_host=False)
+    return _build(settings, {}, {}, check_host=False, look=False)
 
 
 def default_config(environ: Mapping[str, str] | None = None) -> Config:
     """The configuration of this machine without any file, variable or flag of CRI-O."""
     environ = os.environ if environ is None else environ
     settings = Settings()
-    return _build(settings, _derived(settings, environ), environ, check_host=False)
+    return _build(settings, _derived(settings, environ), environ, check_host=False, look=False)
 
 
 def _derived(settings: Settings, environ: Mapping[str, str]) -> dict[str, Any]:
@@ -119,7 +119,9 @@ def _derived(settings: Settings, environ: Mapping[str, str]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value != ""}
 
 
-def _build(settings: Settings, derived: Mapping[str, Any], environ: Mapping[str, str], *, check_host: bool) -> Config:
+def _build(
+    settings: Settings, derived: Mapping[str, Any], environ: Mapping[str, str], *, check_host: bool, look: bool
+) -> Config:
     def source_of(dotted: str) -> Source:
         return settings.sources.get(dotted, Source("defaults"))
 
@@ -134,7 +136,7 @@ def _build(settings: Settings, derived: Mapping[str, Any], environ: Mapping[str,
     runtime = Runtime(**_table("crio.runtime", values))
     named = "crio.runtime.default_runtime" in settings.values
     builder = Handlers(runtime, settings.sources, environ)
-    default = builder.choose_default(settings.handlers, named)
+    default = builder.choose_default(settings.handlers, named, look=look)
     handlers = builder.build(settings.handlers, default, check_host=check_host)
     settings.errors.extend(builder.errors)
     settings.warnings.extend(builder.warnings)
