@@ -1,0 +1,273 @@
+"""One repository at one registry: its manifests and blobs (OCI distribution specification 1.1, pull)."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+import msgspec
+
+from crio.base.errors import CrioError, NotFound
+from crio.base.ids import Digest
+from crio.image import documents
+from crio.image.cancellation import Cancellation
+from crio.image.credentials import Credentials
+from crio.image.errors import BadContent, CredentialsRefused
+from crio.image.registries import Endpoint
+from crio.image.registry.authorization import Authorization
+from crio.image.registry.challenge import parse_challenges
+from crio.image.registry.http import HttpClient, Response, TransportFailed, Url, parse_url
+from crio.image.registry.retry import ATTEMPTS, Backoff, retry_after
+from crio.spec.oci_image import MAX_DOCUMENT
+
+T = TypeVar("T")
+
+CHUNK = 256 << 10
+_HUB = "docker.io"
+_HUB_HOST = "registry-1.docker.io"
+_ACCEPT = ", ".join(documents.ACCEPTED)
+_MAX_REDIRECTS = 8
+_MAX_ERROR = 64 << 10
+_QUICK_ATTEMPTS = 3
+"""For the first word with a registry: whoever pulls tries again anyway, and wants to hear soon that it is down."""
+_WORTHWHILE = 256 << 10
+"""Bytes after which a broken transfer counts as one that goes on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A manifest or index as it came."""
+
+    data: bytes
+    media_type: str
+
+
+class _ErrorItem(msgspec.Struct, frozen=True):
+    code: str = ""
+    message: str = ""
+
+
+class _ErrorBody(msgspec.Struct, frozen=True):
+    errors: tuple[_ErrorItem, ...] = ()
+
+
+class RegistryClient:
+    """Fetches for one pull; its threads may share it."""
+
+    def __init__(
+        self, http: HttpClient, endpoint: Endpoint, credentials: Credentials | None, scope: Cancellation
+    ) -> None:
+        self._http = http
+        self._endpoint = endpoint
+        self._credentials = credentials
+        self._scope = scope
+        self._lock = threading.Lock()
+        self._chosen: tuple[Url, Authorization] | None = None
+
+    @property
+    def host(self) -> str:
+        return self._endpoint.reference.domain
+
+    def manifest(self, target: str) -> Served:
+        """The manifest or index with this tag or digest.
+
+        Raises NotFound, CredentialsRefused, RegistryUnavailable, BadContent if it is longer than 4 MiB.
+        """
+
+        def fetch() -> Served:
+            with self._get(f"manifests/{target}", {"Accept": _ACCEPT}) as response:
+                self._check_status(response, f"manifest {target}")
+                return Served(response.read_all(MAX_DOCUMENT), response.header("Content-Type"))
+
+        return self._retried(fetch, _QUICK_ATTEMPTS)
+
+    def blob(self, digest: Digest, size: int | None, urls: tuple[str, ...] = (), start: int = 0) -> Iterator[bytes]:
+        """The blob's bytes from `start` on, in pieces of at most 256 KiB, across broken connections.
+
+        The caller checks the digest; the length is `size` when that is known. `urls` are other places for content that
+        registries need not hold; they see no credentials. Raises as `manifest`, and BadContent for a wrong length.
+        """
+        backoff = Backoff(ATTEMPTS)
+        position = start
+        milestone = start + _WORTHWHILE
+        while True:
+            try:
+                with self._open_blob(digest, position, urls) as response:
+                    end = _end_of(response, position, size, str(digest))
+                    for chunk in _body(response, position):
+                        position += len(chunk)
+                        if end is not None and position > end:
+                            raise BadContent(
+                                f"cannot use blob {digest} from {self.host}: it is longer than {end} bytes"
+                            )
+                        if position >= milestone:
+                            backoff.progressed()
+                            milestone = position + _WORTHWHILE
+                        yield chunk
+                if end is None or position == end:
+                    return
+                raise TransportFailed(
+                    f"cannot read blob {digest} from {self.host}: it ends at {position} of {end} bytes"
+                )
+            except TransportFailed as error:
+                self._wait_or_raise(backoff, error)
+
+    def document(self, digest: Digest, size: int, limit: int = MAX_DOCUMENT) -> bytes:
+        """A small blob as a whole, verified."""
+        if size > limit:
+            raise BadContent(f"cannot use blob {digest} from {self.host}: it is longer than {limit} bytes")
+        data = b"".join(self.blob(digest, size))
+        documents.verify(data, digest, f"blob {digest} from {self.host}")
+        return data
+
+    def _open_blob(self, digest: Digest, position: int, urls: tuple[str, ...]) -> Response:
+        headers = {"Range": f"bytes={position}-"} if position else {}
+        response = self._get(f"blobs/{digest}", headers)
+        if response.status in (404, 403) and urls:
+            response.close()
+            return self._open_elsewhere(urls, headers, f"blob {digest}")
+        try:
+            self._check_status(response, f"blob {digest}")
+        except BaseException:
+            response.close()
+            raise
+        return response
+
+    def _open_elsewhere(self, urls: tuple[str, ...], headers: Mapping[str, str], what: str) -> Response:
+        last: CrioError = NotFound(f"cannot find {what}: none of its {len(urls)} other places has it")
+        for text in urls:
+            try:
+                response = self._follow(parse_url(text), headers, None)
+                if response.status in (200, 206):
+                    return response
+                response.close()
+            except TransportFailed as error:
+                last = error
+        raise last
+
+    def _get(self, path: str, headers: Mapping[str, str]) -> Response:
+        """GET below the repository, with what authorization it takes. The status may still be an error."""
+        base, authorization = self._settle()
+        url = parse_url(f"{base}/{path}")
+        for last in (False, False, True):
+            sent = authorization.header
+            response = self._follow(url, headers, authorization)
+            if response.status != 401:
+                return response
+            with response:
+                challenges = parse_challenges(response.headers("WWW-Authenticate"))
+                detail = "" if not last else _error_text(response)
+            if last:
+                raise authorization.refusal(detail)
+            authorization.satisfy(challenges, sent, self._scope)
+        raise authorization.refusal()
+
+    def _follow(self, url: Url, headers: Mapping[str, str], authorization: Authorization | None) -> Response:
+        """GET, following redirects. Only the origin that `authorization` is for is shown it."""
+        start = url
+        for _ in range(_MAX_REDIRECTS):
+            sent = dict(headers)
+            if authorization is not None and authorization.header and url.origin == start.origin:
+                sent["Authorization"] = authorization.header
+            insecure = self._endpoint.insecure and authorization is not None and url.host == start.host
+            response = self._http.request("GET", url, sent, self._scope, insecure=insecure)
+            if response.status not in (301, 302, 303, 307, 308):
+                return response
+            with response:
+                target = url.join(response.header("Location"))
+            if target.scheme == "http" and url.scheme == "https" and not self._endpoint.insecure:
+                raise TransportFailed(
+                    f"cannot follow registry {start.authority} to {target.authority}: that has no TLS", hopeless=True
+                )
+            url = target
+        raise TransportFailed(f"cannot read from {start.authority}: it redirects without end", hopeless=True)
+
+    def _settle(self) -> tuple[Url, Authorization]:
+        """The repository's base URL. A registry that may be insecure is asked by HTTPS first, then by HTTP."""
+        with self._lock:
+            if self._chosen is None:
+                self._chosen = self._probe() if self._endpoint.insecure else self._base("https")
+            return self._chosen
+
+    def _probe(self) -> tuple[Url, Authorization]:
+        secure = self._base("https")
+        try:
+            url = parse_url(f"https://{secure[0].authority}/v2/")
+            with self._http.request("GET", url, {}, self._scope, insecure=True):
+                return secure
+        except TransportFailed as error:
+            if not error.unspoken:
+                raise
+        return self._base("http")
+
+    def _base(self, scheme: str) -> tuple[Url, Authorization]:
+        name = self._endpoint.reference
+        host = _HUB_HOST if name.domain == _HUB else name.domain
+        base = parse_url(f"{scheme}://{host}/v2/{name.path}")
+        insecure = self._endpoint.insecure
+        return base, Authorization(self._http, base, name.path, self._credentials, insecure=insecure)
+
+    def _retried(self, operation: Callable[[], T], attempts: int) -> T:
+        backoff = Backoff(attempts)
+        while True:
+            try:
+                return operation()
+            except TransportFailed as error:
+                self._wait_or_raise(backoff, error)
+
+    def _wait_or_raise(self, backoff: Backoff, error: TransportFailed) -> None:
+        """To be called while `error` is handled: waits for the next attempt, or raises it."""
+        wait = None if error.hopeless else backoff.next_wait(error.retry_after)
+        if wait is None:
+            raise error
+        self._scope.sleep(wait)
+
+    def _check_status(self, response: Response, what: str) -> None:
+        status = response.status
+        if status in (200, 206):
+            return
+        place = f"{self.host}/{self._endpoint.reference.path}"
+        detail = _error_text(response)
+        suffix = f": {detail}" if detail else ""
+        if status == 404:
+            raise NotFound(f"cannot find {what} in {place}" + suffix)
+        if status == 403:
+            raise CredentialsRefused(f"cannot pull {what} from {place}: access is denied" + suffix)
+        message = f"cannot pull {what} from {place}: the registry answers {status}{suffix}"
+        if status == 429 or status >= 500:
+            raise TransportFailed(message, retry_after=retry_after(response.header("Retry-After")))
+        raise TransportFailed(message, hopeless=True)
+
+
+def _body(response: Response, position: int) -> Iterator[bytes]:
+    """The pieces of the body; a server that ignored the range sends again what we have, which is passed over."""
+    skip = position if response.status == 200 else 0
+    while chunk := response.read_some(CHUNK):
+        if skip >= len(chunk):
+            skip -= len(chunk)
+            continue
+        yield chunk[skip:] if skip else chunk
+        skip = 0
+
+
+def _end_of(response: Response, position: int, size: int | None, what: str) -> int | None:
+    """Where the blob ends by its descriptor, else by the answer; None if neither says. Raises BadContent."""
+    begin = position if response.status == 206 else 0
+    if response.status == 206 and not response.header("Content-Range").startswith(f"bytes {position}-"):
+        raise TransportFailed(f"cannot resume {what}: the server sends another range", hopeless=True)
+    said = None if response.length is None else begin + response.length
+    if size is not None and said is not None and said != size:
+        raise BadContent(f"cannot use blob {what}: the server has {said} bytes and not {size}")
+    return said if size is None else size
+
+
+def _error_text(response: Response) -> str:
+    """The registry's own words, cut short."""
+    try:
+        body = msgspec.json.decode(response.read_all(_MAX_ERROR), type=_ErrorBody)
+    except (CrioError, msgspec.DecodeError, RecursionError):
+        return ""
+    words = "; ".join(item.message or item.code for item in body.errors[:3])
+    return " ".join("".join(c if c.isprintable() else " " for c in words).split())[:300]

@@ -1,0 +1,297 @@
+"""HTTP/1.1 requests for threads: kept-alive connections, time limits, proxies, and errors in one form.
+
+It follows no redirect and knows no credentials: both are decided where it is known for whom they are
+(`crio.image.registry.client`). A measurement chose the standard library's client: it moves 1.6 times as many bytes per
+CPU second as the best asynchronous one, in a third of the memory (docs/decisions).
+"""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from urllib.parse import urljoin, urlsplit
+
+from crio import __version__
+from crio.image.cancellation import Cancellation
+from crio.image.errors import BadContent, RegistryUnavailable
+from crio.image.registry.proxy import Proxies
+from crio.image.registry.tls import TlsContexts
+
+CONNECT_TIMEOUT = 15.0
+READ_TIMEOUT = 60.0
+_IDLE_PER_ORIGIN = 8
+_IDLE_SECONDS = 30.0
+_USER_AGENT = f"cri-o/{__version__}"
+_DRAIN = 64 << 10
+
+
+@dataclass(frozen=True, slots=True)
+class Url:
+    scheme: str
+    host: str
+    port: int
+    path: str
+    """With its query."""
+
+    @property
+    def origin(self) -> tuple[str, str, int]:
+        return self.scheme, self.host, self.port
+
+    @property
+    def authority(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == _DEFAULT_PORTS[self.scheme] else f"{host}:{self.port}"
+
+    def join(self, location: str) -> Url:
+        """The URL that a redirect to `location` leads to. Raises RegistryUnavailable if it cannot be used."""
+        return parse_url(urljoin(str(self), location))
+
+    def __str__(self) -> str:
+        return f"{self.scheme}://{self.authority}{self.path}"
+
+
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+class TransportFailed(RegistryUnavailable):
+    """No usable answer came.
+
+    `hopeless`: the same again would fail the same way. `unspoken`: no HTTP was exchanged yet, so another scheme may
+    work. `retry_after`: seconds that the server wants to be left alone.
+    """
+
+    def __init__(
+        self, message: str, *, hopeless: bool = False, unspoken: bool = False, retry_after: float | None = None
+    ) -> None:
+        super().__init__(message)
+        self.hopeless = hopeless
+        self.unspoken = unspoken
+        self.retry_after = retry_after
+
+
+def parse_url(text: str) -> Url:
+    """Raises RegistryUnavailable if `text` is no http or https URL that may be put into a request."""
+    try:
+        parts = urlsplit(text)
+        port = parts.port or _DEFAULT_PORTS.get(parts.scheme, 0)
+    except ValueError:
+        raise TransportFailed(f"cannot use URL {text[:200]!r}", hopeless=True) from None
+    if not port or not parts.hostname or not text.isascii() or any(c <= " " or c == "\x7f" for c in text):
+        raise TransportFailed(f"cannot use URL {text[:200]!r}: it is not a plain http or https URL", hopeless=True)
+    return Url(parts.scheme, parts.hostname, port, (parts.path or "/") + (f"?{parts.query}" if parts.query else ""))
+
+
+class Response:
+    """An answer whose body is read by the caller; leaving the `with` block gives the connection back or closes it."""
+
+    def __init__(
+        self, client: HttpClient, connection: _Connection, raw: http.client.HTTPResponse, url: Url, scope: Cancellation
+    ) -> None:
+        self.url = url
+        self.status = raw.status
+        self.length = raw.length
+        """Bytes of the body if the server said so."""
+        self._client = client
+        self._connection = connection
+        self._raw = raw
+        self._scope = scope
+
+    def header(self, name: str) -> str:
+        return self._raw.getheader(name) or ""
+
+    def headers(self, name: str) -> list[str]:
+        return self._raw.headers.get_all(name) or []
+
+    def read_some(self, limit: int) -> bytes:
+        """What has arrived, at most `limit` bytes; empty at the end, even one that comes too early."""
+        try:
+            data = self._raw.read1(limit)
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            self._scope.check()
+            raise _failure(self.url, error) from None
+        if not data:
+            self._scope.check()
+        return data
+
+    def read_all(self, limit: int) -> bytes:
+        """The body. Raises TransportFailed if it ends early, BadContent if it is longer than `limit`."""
+        body = bytearray()
+        while chunk := self.read_some(min(limit + 1 - len(body), 1 << 18)):
+            body += chunk
+            if len(body) > limit:
+                raise BadContent(f"cannot use the answer of {self.url.authority}: it is longer than {limit} bytes")
+        if self.length is not None and len(body) != self.length:
+            raise TransportFailed(f"cannot read from {self.url.authority}: the answer ended too early")
+        return bytes(body)
+
+    def close(self) -> None:
+        """Done with it: a short rest is read, so that the connection can be used again."""
+        self.__exit__(None, None, None)
+
+    def __enter__(self) -> Response:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None and not self._raw.isclosed() and self.length is not None and self.length <= _DRAIN:
+            try:
+                self._raw.read()
+            except (OSError, http.client.HTTPException):
+                pass
+        self._client.give_back(self._connection, self._raw, self._scope)
+
+
+@dataclass(slots=True)
+class _Connection:
+    key: tuple[object, ...]
+    raw: http.client.HTTPConnection
+    proxied: Mapping[str, str] | None = None
+    """For plain HTTP through a proxy: the headers that are for the proxy."""
+    idle_since: float = 0.0
+
+
+class HttpClient:
+    """Connections to any number of hosts. Thread-safe; a connection is used by one thread at a time."""
+
+    def __init__(
+        self,
+        tls: TlsContexts,
+        proxies: Proxies,
+        *,
+        connect_timeout: float = CONNECT_TIMEOUT,
+        read_timeout: float = READ_TIMEOUT,
+    ) -> None:
+        self._tls = tls
+        self._proxies = proxies
+        self._connect_timeout = connect_timeout
+        self._read_timeout = read_timeout
+        self._lock = threading.Lock()
+        self._idle: dict[tuple[object, ...], list[_Connection]] = {}
+
+    def request(
+        self,
+        method: str,
+        url: Url,
+        headers: Mapping[str, str],
+        scope: Cancellation,
+        *,
+        insecure: bool = False,
+        body: bytes | None = None,
+    ) -> Response:
+        """Send a request and read the answer's head. Raises TransportFailed, or Cancelled through `scope`."""
+        key = (*url.origin, insecure)
+        sent = {"User-Agent": _USER_AGENT, "Accept-Encoding": "identity", **headers}
+        while True:
+            scope.check()
+            connection = self._take_idle(key)
+            reused = connection is not None
+            try:
+                if connection is None:
+                    connection = self._connect(url, key, insecure=insecure)
+                assert connection.raw.sock is not None
+                scope.attach(connection.raw.sock)
+                if connection.proxied is None:
+                    connection.raw.request(method, url.path, body, sent)
+                else:
+                    connection.raw.request(method, str(url), body, {**sent, **connection.proxied})
+                return Response(self, connection, connection.raw.getresponse(), url, scope)
+            except (OSError, http.client.HTTPException, ValueError) as error:
+                if connection is not None:
+                    self._close(connection, scope)
+                scope.check()
+                if not reused:
+                    raise _failure(url, error) from None
+            except BaseException:
+                if connection is not None:
+                    self._close(connection, scope)
+                raise
+
+    def give_back(self, connection: _Connection, raw: http.client.HTTPResponse, scope: Cancellation) -> None:
+        """Keep a connection whose answer was read to its end; close any other."""
+        done = raw.isclosed() and not raw.will_close and not scope.cancelled
+        raw.close()
+        if not done or connection.raw.sock is None:
+            self._close(connection, scope)
+            return
+        scope.detach(connection.raw.sock)
+        connection.idle_since = time.monotonic()
+        with self._lock:
+            idle = self._idle.setdefault(connection.key, [])
+            idle.append(connection)
+            surplus = idle.pop(0) if len(idle) > _IDLE_PER_ORIGIN else None
+        if surplus is not None:
+            surplus.raw.close()
+
+    def close(self) -> None:
+        """Close the idle connections."""
+        with self._lock:
+            connections = [connection for idle in self._idle.values() for connection in idle]
+            self._idle.clear()
+        for connection in connections:
+            connection.raw.close()
+
+    def _take_idle(self, key: tuple[object, ...]) -> _Connection | None:
+        with self._lock:
+            idle = self._idle.get(key, [])
+            while idle:
+                connection = idle.pop()
+                if time.monotonic() - connection.idle_since < _IDLE_SECONDS:
+                    return connection
+                connection.raw.close()
+        return None
+
+    def _connect(self, url: Url, key: tuple[object, ...], *, insecure: bool) -> _Connection:
+        proxy = self._proxies.for_host(url.scheme, url.host, url.port)
+        host, port = (proxy.host, proxy.port) if proxy else (url.host, url.port)
+        raw: http.client.HTTPConnection
+        if url.scheme == "https":
+            context = self._tls.get(url.host, url.port, insecure=insecure)
+            raw = http.client.HTTPSConnection(host, port, timeout=self._connect_timeout, context=context)
+            if proxy is not None:
+                raw.set_tunnel(url.host, url.port, dict(proxy.headers))
+        else:
+            raw = http.client.HTTPConnection(host, port, timeout=self._connect_timeout)
+        try:
+            raw.connect()
+        except BaseException:
+            raw.close()
+            raise
+        assert isinstance(raw.sock, socket.socket)
+        raw.sock.settimeout(self._read_timeout)
+        return _Connection(key, raw, proxy.headers if proxy and url.scheme == "http" else None)
+
+    def _close(self, connection: _Connection, scope: Cancellation) -> None:
+        if connection.raw.sock is not None:
+            scope.detach(connection.raw.sock)
+        connection.raw.close()
+
+
+def _failure(url: Url, error: Exception) -> TransportFailed:
+    where = f"cannot talk to registry {url.authority}"
+    match error:
+        case ssl.SSLCertVerificationError():
+            return TransportFailed(
+                f"{where}: its certificate is not trusted: {error.verify_message}; "
+                f"put its authority into /etc/containers/certs.d/{url.authority}/ca.crt",
+                hopeless=True,
+            )
+        case ssl.SSLError():
+            return TransportFailed(f"{where} by TLS: {error.reason or error}", unspoken=True)
+        case socket.gaierror():
+            return TransportFailed(f"{where}: its name cannot be resolved: {error.strerror}")
+        case TimeoutError():
+            return TransportFailed(f"{where}: no answer in time")
+        case ConnectionRefusedError():
+            return TransportFailed(f"{where}: connection refused", unspoken=True)
+        case http.client.RemoteDisconnected() | http.client.IncompleteRead():
+            return TransportFailed(f"{where}: it closed the connection")
+        case OSError():
+            return TransportFailed(f"{where}: {error.strerror or error}")
+    return TransportFailed(f"{where}: its answer is not HTTP: {type(error).__name__} {str(error)[:200]}")

@@ -1,0 +1,96 @@
+"""Which proxy a request goes through: HTTP_PROXY, HTTPS_PROXY and NO_PROXY as Go programs understand them."""
+
+from __future__ import annotations
+
+import base64
+import ipaddress
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import SplitResult, unquote, urlsplit
+
+from crio.base.errors import InvalidArgument
+
+
+@dataclass(frozen=True, slots=True)
+class Proxy:
+    host: str
+    port: int
+    headers: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Proxies:
+    http: str = ""
+    https: str = ""
+    exceptions: tuple[str, ...] = ()
+
+    def for_host(self, scheme: str, host: str, port: int) -> Proxy | None:
+        """The proxy for a request, or None. Raises InvalidArgument if the environment's URL cannot be used."""
+        url = self.https if scheme == "https" else self.http
+        if not url or self._is_exception(host, port):
+            return None
+        return _parse_proxy(url)
+
+    def _is_exception(self, host: str, port: int) -> bool:
+        address = _address(host)
+        if host == "localhost" or (address is not None and address.is_loopback):
+            return True
+        return any(_matches(item, host.lower().rstrip("."), address, port) for item in self.exceptions)
+
+
+def proxies_of(environ: Mapping[str, str]) -> Proxies:
+    """The proxies that the environment names; lower-case names count as well."""
+
+    def value(name: str) -> str:
+        return environ.get(name) or environ.get(name.lower(), "")
+
+    exceptions = tuple(item.strip().lower() for item in value("NO_PROXY").split(",") if item.strip())
+    return Proxies(value("HTTP_PROXY"), value("HTTPS_PROXY"), exceptions)
+
+
+def _matches(item: str, host: str, address: ipaddress.IPv4Address | ipaddress.IPv6Address | None, port: int) -> bool:
+    if item == "*":
+        return True
+    if address is not None and "/" in item:
+        try:
+            return address in ipaddress.ip_network(item, strict=False)
+        except ValueError:
+            return False
+    name, colon, number = item.rpartition(":") if item.count(":") == 1 or item.startswith("[") else (item, "", "")
+    if colon and number.isdecimal():
+        if int(number) != port:
+            return False
+        item = name
+    item = item.strip("[]")
+    if address is not None:
+        return _address(item) == address
+    if item.startswith("*."):
+        item = item[1:]
+    if item.startswith("."):
+        return host.endswith(item)
+    return host == item or host.endswith("." + item)
+
+
+def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        return ipaddress.ip_address(text.strip("[]"))
+    except ValueError:
+        return None
+
+
+def _parse_proxy(url: str) -> Proxy:
+    parts = urlsplit(url if "://" in url else f"http://{url}")
+    try:
+        port = parts.port or 80
+    except ValueError:
+        port = 0
+    if parts.scheme != "http" or not parts.hostname or not port:
+        raise InvalidArgument(f"cannot use proxy {parts.scheme}://{parts.hostname}: only http:// proxies can be used")
+    return Proxy(parts.hostname, port, _authorization(parts))
+
+
+def _authorization(parts: SplitResult) -> dict[str, str]:
+    if parts.username is None:
+        return {}
+    pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+    return {"Proxy-Authorization": "Basic " + base64.b64encode(pair.encode()).decode()}

@@ -1,0 +1,101 @@
+"""Real registries for tests: Debian's docker-registry on loopback, plain or TLS, open, with htpasswd or tokens."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+PROGRAM = "/usr/bin/docker-registry"
+USER, PASSWORD = "kubelet", "open sesame"
+
+
+@dataclass(frozen=True)
+class RunningRegistry:
+    host: str
+    """`127.0.0.1:port`"""
+    directory: str
+    ca: str = ""
+    """Path of the authority's certificate; empty without TLS."""
+
+    def push(self, source: str, name: str, *options: str) -> None:
+        """Copy an image into the registry with skopeo; `source` is skopeo's, for instance `oci:/dir:tag`."""
+        login = ["--dest-creds", f"{USER}:{PASSWORD}"] if os.path.exists(f"{self.directory}/htpasswd") else []
+        run(
+            "skopeo", "--insecure-policy", "copy", "-q", "--dest-tls-verify=false", *login, *options, source,
+            f"docker://{self.host}/{name}",
+        )  # fmt: skip
+
+    def blob_path(self, digest: str) -> str:
+        """Where the registry keeps a blob."""
+        hexadecimal = digest.partition(":")[2]
+        return f"{self.directory}/data/docker/registry/v2/blobs/sha256/{hexadecimal[:2]}/{hexadecimal}/data"
+
+
+def run(*argv: str) -> str:
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{argv}: {done.stderr}"
+    return done.stdout
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def make_certificate(directory: str, name: str = "tls") -> tuple[str, str]:
+    """A self-signed certificate for 127.0.0.1 and localhost, and its key."""
+    certificate, key = f"{directory}/{name}.crt", f"{directory}/{name}.key"
+    run(
+        "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
+        "-subj", f"/CN={name}", "-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost",
+        "-keyout", key, "-out", certificate,
+    )  # fmt: skip
+    return certificate, key
+
+
+@contextmanager
+def registry(directory: str, *, tls: bool = False, htpasswd: bool = False, auth: str = "") -> Iterator[RunningRegistry]:
+    """A registry that lives as long as the block. `auth` is the `auth:` section of its configuration."""
+    os.makedirs(directory, exist_ok=True)
+    port = free_port()
+    ca = ""
+    section = ""
+    if tls:
+        ca, key = make_certificate(directory)
+        section = f"  tls:\n    certificate: {ca}\n    key: {key}\n"
+    if htpasswd:
+        line = run("htpasswd", "-nbB", "-C", "4", USER, PASSWORD)
+        with open(f"{directory}/htpasswd", "w") as file:
+            file.write(line)
+        auth = f"auth:\n  htpasswd:\n    realm: test\n    path: {directory}/htpasswd\n"
+    config = f"{directory}/config.yml"
+    with open(config, "w") as file:
+        file.write(
+            "version: 0.1\nlog:\n  level: error\n"
+            f"storage:\n  filesystem:\n    rootdirectory: {directory}/data\n  delete:\n    enabled: true\n"
+            f"http:\n  addr: 127.0.0.1:{port}\n{section}{auth}"
+        )
+    with open(f"{directory}/log", "wb") as log:
+        child = subprocess.Popen([PROGRAM, "serve", config], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+    try:
+        _wait_until_listening(port, child)
+        yield RunningRegistry(f"127.0.0.1:{port}", directory, ca)
+    finally:
+        child.kill()
+        child.wait()
+
+
+def _wait_until_listening(port: int, child: subprocess.Popen[bytes]) -> None:
+    for _ in range(500):
+        assert child.poll() is None, "the registry has ended"
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.02)
+    raise AssertionError("the registry does not listen")
