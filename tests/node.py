@@ -209,9 +209,7 @@ plugin_dirs = ["{cni_directory()}"]
             self._client = Client(self.endpoint)
         return self._client
 
-    async def call(
-        self, method: str, request: Message, response: type[Response], timeout: float = 120.0
-    ) -> Response:
+    async def call(self, method: str, request: Message, response: type[Response], timeout: float = 120.0) -> Response:
         service = "ImageService" if "Image" in method else "RuntimeService"
         return await self.client.unary(f"/runtime.v1.{service}/{method}", request, response, timeout)
 
@@ -311,13 +309,27 @@ plugin_dirs = ["{cni_directory()}"]
         text = (self.logs / pod / f"{container}.log").read_text()
         return [line.split(" ", 1)[1] for line in text.splitlines()]
 
-    def remove_files(self) -> None:
-        """The bridge and the scratch directory."""
-        subprocess.run(["ip", "link", "delete", self.bridge], capture_output=True, check=False)
+    def pretend_reboot(self) -> None:
+        """What a reboot leaves: the disk. Processes, mounts, namespaces and all on a tmpfs are gone."""
+        for directory in (self.root / "state" / "containers").iterdir():
+            for name in ("pid", "conmon.pid"):
+                with contextlib.suppress(OSError, ValueError):
+                    os.kill(int((directory / name).read_text()), signal.SIGKILL)
+        time.sleep(0.3)
+        self.unmount_all()
+        for name in ("state", "run", "run-crun", "run-runc", "ns"):
+            shutil.rmtree(self.root / name, ignore_errors=True)
+
+    def unmount_all(self) -> None:
         for line in reversed(Path("/proc/self/mountinfo").read_text().splitlines()):
             target = line.split()[4]
             if target.startswith(f"{self.root}/"):
                 subprocess.run(["umount", "-l", target], check=False)
+
+    def remove_files(self) -> None:
+        """The bridge and the scratch directory."""
+        subprocess.run(["ip", "link", "delete", self.bridge], capture_output=True, check=False)
+        self.unmount_all()
         shutil.rmtree(self.root, ignore_errors=True)
 
 

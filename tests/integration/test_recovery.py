@@ -1,0 +1,174 @@
+"""kill -9 of the daemon: nothing is lost, and what was half made is undone."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import random
+import signal
+
+import pytest
+
+from crio.api.runtime.v1 import api_pb2 as pb
+from node import Node
+
+pytestmark = pytest.mark.root
+
+
+async def restart(node: Node, **options: str) -> None:
+    await node.close_client()
+    await node.start(**options)
+
+
+async def test_containers_live_on_and_are_found_again(node: Node) -> None:
+    pod_config = node.pod_config()
+    pod = await node.run_pod(pod_config)
+    loop = node.container_config(
+        ["sh", "-c", "i=0; while :; do echo tick $i; i=$((i+1)); sleep 0.05; done"], name="loop"
+    )
+    short = node.container_config(["sh", "-c", "sleep 0.5; exit 9"], name="short")
+    created = node.container_config(["sleep", "1000"], name="created")
+    ids = [await node.create(pod, config, pod_config) for config in (loop, short, created)]
+    await node.start_container(ids[0])
+    await node.start_container(ids[1])
+    before = await node.status(ids[0])
+    address = (await node.pod_status(pod)).network.ip
+    node.kill()
+    await asyncio.sleep(1.0)
+    await restart(node)
+
+    assert [item.id for item in await node.pods()] == [pod]
+    assert (await node.pod_status(pod)).network.ip == address
+    assert await node.status(ids[0]) == before
+    ended = await node.status(ids[1])
+    assert (ended.state, ended.exit_code) == (pb.CONTAINER_EXITED, 9)
+    assert ended.started_at < ended.finished_at
+    assert (await node.status(ids[2])).state == pb.CONTAINER_CREATED
+    await node.start_container(ids[2])
+    assert (await node.exec(ids[0], "echo", "hello")).stdout == b"hello\n"
+    ticks = [int(line.rsplit(" ", 1)[1]) for line in node.log_lines("pod", "loop")]
+    assert ticks == list(range(len(ticks)))
+    assert len(ticks) > 15
+
+
+async def test_a_dead_zygote_is_replaced_and_a_dead_monitor_is_noticed(node: Node) -> None:
+    pod_config = node.host_network(node.pod_config())
+    pod = await node.run_pod(pod_config)
+    first = await node.create(pod, node.container_config(["sleep", "1000"], name="first"), pod_config)
+    await node.start_container(first)
+    assert node.process is not None
+    for child in _children(node.process.pid):
+        if _name(child) == "conmon-zygote":
+            os.kill(child, signal.SIGKILL)
+    second = await node.create(pod, node.container_config(["sleep", "1000"], name="second"), pod_config)
+    await node.start_container(second)
+    monitor = int((node.root / "state" / "containers" / first / "conmon.pid").read_text())
+    os.kill(monitor, signal.SIGKILL)
+    ended = await node.wait_exited(first)
+    assert ended.exit_code == 255
+    assert "monitor" in ended.message
+    assert ended.finished_at >= ended.started_at
+    assert (await node.status(second)).state == pb.CONTAINER_RUNNING
+
+
+def _children(pid: int) -> list[int]:
+    with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as file:
+        return [int(child) for child in file.read().split()]
+
+
+def _name(pid: int) -> str:
+    with open(f"/proc/{pid}/comm", encoding="utf-8") as file:
+        return file.read().strip()
+
+
+RUN_POINTS = [
+    "sandbox.run.after_record",
+    "sandbox.run.after_namespaces",
+    "sandbox.run.after_network",
+    "sandbox.run.before_complete",
+]
+CREATE_POINTS = ["container.create.after_record", "container.create.after_storage", "container.create.after_runtime"]
+END_POINTS = [
+    "sandbox.stop.after_network",
+    "sandbox.stop.after_namespaces",
+    "sandbox.remove.before_directory",
+    "container.remove.after_storage",
+]
+
+
+@pytest.mark.parametrize("point", RUN_POINTS + CREATE_POINTS + END_POINTS)
+@pytest.mark.parametrize("node", ["crun"], indirect=True)
+async def test_a_crash_at_any_point_leaves_nothing(node: Node, point: str) -> None:
+    await node.stop()
+    await node.start(failpoints=f"{point}=kill")
+    pod_config = node.pod_config()
+    with contextlib.suppress(Exception):
+        pod = await node.run_pod(pod_config)
+        container = await node.create(pod, node.container_config(["sleep", "1000"]), pod_config)
+        await node.start_container(container)
+        await node.remove_pod(pod)
+    assert node.process is not None
+    assert node.process.wait(timeout=10) == -signal.SIGKILL
+    await restart(node)
+    await node.remove_all_pods()
+    assert await node.containers() == []
+    assert os.listdir(node.root / "state" / "sandboxes") == []
+    assert os.listdir(node.root / "state" / "containers") == []
+    leases = [name for name in os.listdir(node.root / "ipam" / f"test-{node.tag}") if name[0].isdigit()]
+    assert leases == []
+    assert all(os.listdir(node.root / "ns" / kind) == [] for kind in os.listdir(node.root / "ns"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("node", ["crun"], indirect=True)
+async def test_kill_at_random_moments_of_a_busy_node(node: Node) -> None:
+    random.seed(36)
+    made: dict[str, int] = {}
+
+    async def client(number: int) -> None:
+        while True:
+            name = f"pod-{number}-{random.randrange(1000)}"
+            pod_config = node.pod_config(name)
+            pod = await node.run_pod(pod_config)
+            container = await node.create(pod, node.container_config(["sh", "-c", "sleep 0.05; exit 4"]), pod_config)
+            await node.start_container(container)
+            made[container] = 4
+            status = await node.wait_exited(container)
+            assert status.exit_code == made.pop(container)
+            await node.remove_pod(pod)
+
+    for _ in range(10):
+        clients = [asyncio.create_task(client(number)) for number in range(5)]
+        await asyncio.sleep(random.uniform(0.2, 1.5))
+        node.kill()
+        for task in clients:
+            task.cancel()
+        results = await asyncio.gather(*clients, return_exceptions=True)
+        assert not [result for result in results if isinstance(result, AssertionError)]
+        await restart(node)
+        # A container that was started must be there, with the right code, whatever moment it was.
+        for container, code in made.items():
+            with contextlib.suppress(Exception):
+                assert (await node.wait_exited(container)).exit_code == code
+        made.clear()
+        await node.remove_all_pods()
+    assert os.listdir(node.root / "state" / "sandboxes") == []
+    assert os.listdir(node.root / "state" / "containers") == []
+
+
+@pytest.mark.parametrize("node", ["crun"], indirect=True)
+async def test_after_a_reboot_leases_and_layers_are_released(node: Node) -> None:
+    pod_config = node.pod_config()
+    pod = await node.run_pod(pod_config)
+    container = await node.create(pod, node.container_config(["sleep", "1000"]), pod_config)
+    await node.start_container(container)
+    node.kill()
+    node.pretend_reboot()
+    await restart(node)
+    assert await node.pods() == []
+    assert await node.containers() == []
+    leases = [name for name in os.listdir(node.root / "ipam" / f"test-{node.tag}") if name[0].isdigit()]
+    assert leases == []
+    images = await node.call("ListImages", pb.ListImagesRequest(), pb.ListImagesResponse)
+    assert len(images.images) == 1
