@@ -66,7 +66,10 @@ async def _run(loaded: LoadedConfig) -> int:
         gc.freeze()
         notifier.ready(f"serving on {loaded.config.api.listen}")
         log.info(
-            "crio %s is ready on %s after %.0f ms", __version__, loaded.config.api.listen, 1e3 * (time.monotonic() - begin)
+            "crio %s is ready on %s after %.0f ms",
+            __version__,
+            loaded.config.api.listen,
+            1e3 * (time.monotonic() - begin),
         )
         alive = loop.create_task(_watchdog(daemon, notifier)) if notifier.watchdog_interval else None
         await stopping.wait()

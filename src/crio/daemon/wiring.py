@@ -1,0 +1,286 @@
+"""The one place that names the concrete classes of all rooms, and the order in which they start and stop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import logging
+import os
+import time
+from typing import Any
+
+from crio import __version__
+from crio.base import logs
+from crio.base.errors import AlreadyExists, Code, CrioError
+from crio.base.executor import Executor
+from crio.base.files import write_atomic
+from crio.base.jobs import JobTable
+from crio.base.tasks import TaskScope
+from crio.config import Config, LoadedConfig, default_config, load
+from crio.config.printer import print_config
+from crio.config.reload import plan_reload
+from crio.conmon.client import ZygoteClient
+from crio.container.create import ContainerMaker, MakerSettings
+from crio.container.exec import Execs
+from crio.container.manager import ContainerManager
+from crio.cri.node import Node
+from crio.cri.table import methods
+from crio.daemon.inspect import Inspect
+from crio.daemon.recovery import Recovery
+from crio.image.service import ImageService
+from crio.linux import cgroup
+from crio.network.hostport import HostPorts
+from crio.network.manager import Network
+from crio.rpc.server import Server
+from crio.rpc.service import Call, Context, Method
+from crio.rpc.status import status_of
+from crio.runtime.handlers import Runtimes
+from crio.sandbox.manager import SandboxManager, SandboxSettings
+from crio.security.host import gather
+from crio.security.seccomp import SeccompProfiles
+from crio.stats.reader import StatsReader
+from crio.storage import Store, StoreOptions
+from crio.telemetry.metrics import Metrics
+from crio.telemetry.server import MetricsServer
+from crio.wire.sd_notify import Notifier
+
+log = logging.getLogger(__name__)
+
+_STORAGE_THREADS = 4
+_STOP_GRACE = 10.0
+_CHORES_INTERVAL = 15.0
+
+
+class Daemon:
+    """All rooms of one daemon."""
+
+    def __init__(self, loaded: LoadedConfig) -> None:
+        self._loaded = loaded
+        self._config = loaded.config
+        self._lock = -1
+        self._tasks = TaskScope("daemon")
+        config = loaded.config
+        state = config.runtime.container_attach_socket_dir
+        self._state = state
+        self._persistent = os.path.dirname(config.crio.clean_shutdown_file) or "/var/lib/crio"
+        self.metrics = Metrics(config.metrics.metrics_collectors)
+        self._metrics_server = MetricsServer(self.metrics.text)
+        self._jobs = JobTable()
+        self._jobs.observer = self.metrics.stage
+        self._storage = Executor("storage", _STORAGE_THREADS)
+        self._cgroups = cgroup.detect()
+        self._host = gather(self._cgroups)
+        self._seccomp = SeccompProfiles(config.runtime.seccomp_profile)
+        self._zygote = ZygoteClient()
+        self._network = Network(
+            config.network.network_dir,
+            config.network.plugin_dirs,
+            default_network=config.network.cni_default_network,
+            state_dir=os.path.join(self._persistent, "network"),
+            observe=self.metrics.cni_plugin,
+        )
+        self._host_ports = HostPorts(os.path.join(state, "hostports"))
+
+    async def start(self) -> None:
+        """Take the lock, build and start every room, take up what an earlier run left, and serve."""
+        config = self._config
+        for directory in ("", "sandboxes", "containers"):
+            os.makedirs(os.path.join(self._state, directory), mode=0o700, exist_ok=True)
+        for path in (config.runtime.container_exits_dir, self._persistent, config.crio.log_dir):
+            os.makedirs(path, mode=0o755, exist_ok=True)
+        self._take_lock()
+        zygote = asyncio.create_task(self._zygote.start())
+        self._store = await self._storage.run(Store.open, _store_options(config))
+        self._images = ImageService(config, self._store, self._storage)
+        self._runtimes = Runtimes(config.runtime, self.metrics.runtime_call)
+        await self._images.start()
+        await self._network.start()
+        await zygote
+        self._build()
+        await self._recover()
+        await self._serve()
+        self._tasks.spawn("chores", self._chores())
+
+    def _take_lock(self) -> None:
+        """One daemon per state directory, whatever its socket: two would undo each other's pods."""
+        path = os.path.join(self._state, "crio.lock")
+        self._lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise AlreadyExists(
+                f"cannot start: another crio runs with the state directory {self._state}; stop it, or set "
+                "container_attach_socket_dir to another directory"
+            ) from None
+
+    def _build(self) -> None:
+        config = self._config
+        runtime = config.runtime
+        self._sandboxes = SandboxManager(
+            SandboxSettings(
+                directory=os.path.join(self._state, "sandboxes"),
+                namespaces_dir=runtime.namespaces_dir,
+                cgroup_manager=runtime.cgroup_manager,
+                handlers=runtime.runtimes,
+                default_runtime=runtime.default_runtime,
+                default_sysctls=tuple(runtime.default_sysctls),
+                disable_hostport_mapping=runtime.disable_hostport_mapping,
+            ),
+            self._jobs,
+            self._cgroups,
+            self._network,
+            self._host_ports,
+            self._zygote,
+        )
+        self._maker = ContainerMaker(
+            MakerSettings(os.path.join(self._state, "containers"), runtime.container_exits_dir),
+            lambda: self._config,
+            self._host,
+            self._cgroups,
+            self._store,
+            self._storage,
+            self._images,
+            self._runtimes,
+            self._zygote,
+            self._seccomp,
+            lambda container_id: self._containers.get(container_id),
+        )
+        self._containers = ContainerManager(self._jobs, self._sandboxes, self._maker, self.metrics)
+        self._sandboxes.containers = self._containers
+        self.node = Node(
+            config=lambda: self._config,
+            config_text=lambda: print_config(self._config, default_config(), all_written=True, comments=False),
+            jobs=self._jobs,
+            sandboxes=self._sandboxes,
+            containers=self._containers,
+            execs=Execs(self._containers),
+            images=self._images,
+            network=self._network,
+            runtimes=self._runtimes,
+            stats=StatsReader(
+                self._cgroups,
+                self._containers,
+                self._store,
+                self._storage,
+                lambda: self._config.runtime.cgroup_manager,
+            ),
+        )
+
+    async def _recover(self) -> None:
+        recovery = Recovery(self._sandboxes, self._containers, self._maker, self._network)
+        found = await recovery.run()
+        log.info(
+            "found %d sandboxes and %d containers of an earlier run, removed %d leftovers",
+            found.sandboxes,
+            found.containers,
+            found.undone,
+        )
+        crio = self._config.crio
+        for path in filter(None, (crio.version_file, crio.version_file_persist)):
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            write_atomic(path, f'"{__version__}"\n'.encode(), mode=0o644)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(crio.clean_shutdown_file)
+        write_atomic(f"{crio.clean_shutdown_file}.supported", b"clean.shutdown\n", mode=0o644)
+
+    async def _serve(self) -> None:
+        config = self._config
+        self._server = Server(
+            methods(self.node),
+            http_handler=Inspect(self.node).handle,
+            interceptors=[self._observe],
+            max_receive=config.api.grpc_max_recv_msg_size,
+            max_send=config.api.grpc_max_send_msg_size,
+        )
+        await self._server.listen(config.api.listen)
+        if config.metrics.enable_metrics:
+            await self._metrics_server.start_tcp(config.metrics.metrics_host, config.metrics.metrics_port)
+            if config.metrics.metrics_socket:
+                await self._metrics_server.start_unix(config.metrics.metrics_socket)
+
+    async def _observe(self, method: Method, request: Any, context: Context, call: Call) -> Any:
+        """Around every call: the log lines carry its id and name, and the metrics count it."""
+        begin = time.perf_counter()
+        code = Code.OK
+        with logs.bind(id=context.request_id, name=context.method):
+            try:
+                return await call(request, context)
+            except BaseException as error:
+                code = status_of(error)[0]
+                if isinstance(error, CrioError):
+                    log.debug("%s: %s", method.name, error.message)
+                raise
+            finally:
+                seconds = time.perf_counter() - begin
+                self.metrics.rpc(method.name, code.name, seconds)
+                self.metrics.operation(method.name, seconds, failed=code is not Code.OK)
+
+    async def _chores(self) -> None:
+        while True:
+            await asyncio.sleep(_CHORES_INTERVAL)
+            await self._sandboxes.retry_unfinished()
+
+    # Reload
+
+    def reload_soon(self, notifier: Notifier) -> None:
+        """SIGHUP: read and check the whole configuration, then swap it as one; a bad one changes nothing."""
+        self._tasks.spawn("reload", self._reload(notifier))
+
+    async def _reload(self, notifier: Notifier) -> None:
+        notifier.reloading()
+        try:
+            loaded = load(self._loaded.flags, os.environ, self._loaded.config_path, self._loaded.config_dir)
+            plan = plan_reload(self._config, loaded.config)
+            self._seccomp.set_default(plan.config.runtime.seccomp_profile)
+            logs.set_level(plan.config.runtime.log_level)
+            logs.set_filter(plan.config.runtime.log_filter)
+            self._runtimes.replace(plan.config.runtime)
+            self._config = plan.config
+            for line in plan.report():
+                log.info("%s", line)
+        except CrioError as error:
+            log.error("the configuration is not reloaded, the old one stays: %s", error.message)
+        finally:
+            notifier.ready(f"serving on {self._config.api.listen}")
+
+    # Stopping
+
+    async def answers(self) -> None:
+        """Whether the daemon's own work goes on; for the watchdog."""
+        await asyncio.sleep(0)
+
+    async def stop(self) -> None:
+        """Stop serving and let go of everything. Pods, containers and their monitors go on."""
+        async with contextlib.AsyncExitStack() as stack:
+            stack.callback(self._release)
+            stack.push_async_callback(asyncio.to_thread, self._storage.close)
+            stack.push_async_callback(self._zygote.stop)
+            stack.push_async_callback(self._network.stop)
+            for name, close in (("_images", "stop"), ("_containers", "close"), ("_maker", "close")):
+                if (room := getattr(self, name, None)) is not None:
+                    stack.push_async_callback(getattr(room, close))
+            stack.push_async_callback(self._jobs.stop, _STOP_GRACE)
+            stack.push_async_callback(self._metrics_server.stop)
+            if (server := getattr(self, "_server", None)) is not None:
+                stack.push_async_callback(server.stop, _STOP_GRACE)
+            stack.push_async_callback(self._tasks.stop)
+
+    def _release(self) -> None:
+        store = getattr(self, "_store", None)
+        if store is not None:
+            store.close()
+            write_atomic(self._config.crio.clean_shutdown_file, b"clean\n", mode=0o644, durable=True)
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+
+def _store_options(config: Config) -> StoreOptions:
+    return StoreOptions(
+        graphroot=config.crio.root,
+        runroot=config.crio.runroot,
+        driver=config.crio.storage_driver,
+        driver_options=tuple(config.crio.storage_option),
+        imagestore=config.crio.imagestore or None,
+    )
