@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from crio.config.annotations import check_allowed
@@ -78,7 +78,12 @@ def adjust(values: dict[str, Any], source_of: Callable[[str], Source]) -> Iterat
             del values[f"crio.api.{name}"]
     collectors = values.get("crio.metrics.metrics_collectors")
     if collectors is not None:
-        values["crio.metrics.metrics_collectors"] = tuple(metric_name(name) for name in collectors)
+        names = tuple(metric_name(name) for name in collectors)
+        values["crio.metrics.metrics_collectors"] = tuple(name for name in names if name in COLLECTORS)
+        for name in names:
+            if name not in COLLECTORS:
+                text = f'metrics_collectors has "{name}", which is no metric{_nearest(name, COLLECTORS)}'
+                yield Problem(source_of("crio.metrics.metrics_collectors"), text)
     plugin_dir = values.pop("crio.network.plugin_dir", "")
     if plugin_dir:
         directories = values.get("crio.network.plugin_dirs", ("/opt/cni/bin",))
@@ -97,6 +102,13 @@ def adjust(values: dict[str, Any], source_of: Callable[[str], Source]) -> Iterat
 def metric_name(name: str) -> str:
     """The name of a metric without the prefixes that people may write."""
     return _METRIC_PREFIX.sub("", name)
+
+
+def _nearest(name: str, known: Sequence[str]) -> str:
+    import difflib
+
+    near = difflib.get_close_matches(name, known, 1)
+    return f"; the nearest is {near[0]}" if near else ""
 
 
 def parse_cpuset(text: str) -> frozenset[int]:
@@ -227,15 +239,6 @@ def _pod_metrics(names: tuple[str, ...]) -> None:
             raise ValueError(f'has "{name}", but the groups are {", ".join(POD_METRICS)}')
 
 
-def _collectors(names: tuple[str, ...]) -> None:
-    for name in names:
-        if metric_name(name) not in COLLECTORS:
-            import difflib
-
-            near = difflib.get_close_matches(metric_name(name), COLLECTORS, 1)
-            raise ValueError(f'has "{name}", which is no metric' + (f"; the nearest is {near[0]}" if near else ""))
-
-
 def _pull_cgroup(name: str) -> None:
     if name not in ("", "pod") and not name.endswith(".slice"):
         raise ValueError(f'must be "pod" or a slice, but is "{name}"')
@@ -281,7 +284,6 @@ _CHECKS: Mapping[str, Callable[[Any], None]] = {
     "crio.image.namespaced_auth_dir": _absolute,
     "crio.network.network_dir": _absolute,
     "crio.network.plugin_dirs": _all_absolute,
-    "crio.metrics.metrics_collectors": _collectors,
     "crio.metrics.metrics_port": _port,
     "crio.metrics.metrics_socket": _absolute_or_empty,
     "crio.tracing.tracing_sampling_rate_per_million": _per_million,

@@ -1,0 +1,15 @@
+from __future__ import annotations
+
+from crio.config import parse
+from crio.config.catalog import entries
+from crio.config.unsupported import UNSUPPORTED, unsupported_lines
+
+
+def test_every_name_is_a_key() -> None:
+    assert set(UNSUPPORTED) <= set(entries())
+
+
+def test_only_keys_that_ask_for_something_are_told() -> None:
+    config = parse('[crio]\nimagestore = "/x"\n[crio.runtime]\nbind_mount_prefix = ""\n', "x")
+    named = {"crio.imagestore", "crio.runtime.bind_mount_prefix"}
+    assert [line.split(":")[0] for line in unsupported_lines(config, named)] == ["imagestore has no effect yet"]
