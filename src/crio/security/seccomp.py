@@ -233,7 +233,7 @@ class SeccompProfiles:
         self._warned: set[str] = set()
 
     def set_default(self, path: str) -> None:
-        """Take over crio.runtime.seccomp_profile; "" is the built-in one. Raises InvalidArgument for a malformed file."""
+        """Take over crio.runtime.seccomp_profile ("": built in). Raises InvalidArgument for a malformed file."""
         if path and os.path.exists(path):
             self.from_file(path)
         self._default_path = path

@@ -1,0 +1,124 @@
+"""Everything a specification is made from, as plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from crio.api.runtime.v1 import api_pb2 as pb
+from crio.config.tables.handler import RuntimeHandler
+from crio.config.tables.runtime import Runtime
+from crio.security.host import HostFacts
+from crio.security.seccomp import SeccompProfiles
+from crio.spec.oci_runtime import IdMapping
+
+if TYPE_CHECKING:
+    from crio.inject.cdi import CdiRegistry
+    from crio.inject.hooks import HookDirectories
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxFacts:
+    """The pod as it runs. Paths are those of the host; an empty one means that the pod has no such thing."""
+
+    id: str
+    name: str
+    namespaces: Mapping[str, str] = field(default_factory=dict)
+    """Path by kind: "net", "ipc", "uts", "user", and "pid" where the pod shares one. What is absent is the host's."""
+    cgroup_parent: str = ""
+    """As crio.conf's cgroup_manager writes it: a path, or the name of a slice."""
+    hostname: str = ""
+    resolv_conf: str = ""
+    hostname_file: str = ""
+    containerenv: str = ""
+    shm: str = ""
+    process_label: str = ""
+    mount_label: str = ""
+    uid_mappings: Sequence[IdMapping] = ()
+    """The pod's user namespace; empty without one."""
+    gid_mappings: Sequence[IdMapping] = ()
+    ips: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFacts:
+    """The image: how it is known, and what its configuration says about running it."""
+
+    requested: str = ""
+    """As the request names it."""
+    name: str = ""
+    id: str = ""
+    repo_digests: Sequence[str] = ()
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    """Those of the manifest; labels of the configuration mean nothing here (CVE-2026-53488)."""
+    entrypoint: Sequence[str] = ()
+    command: Sequence[str] = ()
+    env: Sequence[str] = ()
+    user: str = ""
+    working_directory: str = ""
+    volumes: Sequence[str] = ()
+    stop_signal: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class HandlerFacts:
+    """The runtime handler: its table in crio.conf, and what its program said it can do (`features`)."""
+
+    name: str = ""
+    settings: RuntimeHandler = RuntimeHandler()  # noqa: RUF009 - frozen
+    recursive_read_only: bool = False
+    idmapped_mounts: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ImageMount:
+    """An image or artifact that the request mounts as a volume, ready on the host."""
+
+    source: str = ""
+    """Directory with the image's content, sub path included; empty for an artifact."""
+    image_id: str = ""
+    files: Mapping[str, str] = field(default_factory=dict)
+    """Of an artifact: the host's path of each blob by its name below the mount point."""
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerInput:
+    """One container to make a specification for.
+
+    `rootfs` must be mounted. `run_directory` is a directory of the container's own on the host, for files that are
+    mounted into it.
+    """
+
+    id: str
+    name: str
+    config: pb.ContainerConfig
+    sandbox_config: pb.PodSandboxConfig
+    sandbox: SandboxFacts
+    image: ImageFacts
+    handler: HandlerFacts
+    runtime: Runtime
+    host: HostFacts
+    seccomp: SeccompProfiles
+    rootfs: str
+    run_directory: str
+    log_path: str = ""
+    created_at: int = 0
+    """Unix nanoseconds."""
+    storage_root: str = "/var/lib/containers/storage"
+    image_volumes: str = "mkdir"
+    """crio.image.image_volumes: mkdir, bind or ignore."""
+    image_mounts: Mapping[str, ImageMount] = field(default_factory=dict)
+    """By the container path of the request's mount."""
+    target_pid_namespace: str = ""
+    """Path of the PID namespace of the container that namespace mode TARGET names."""
+    process_label: str = ""
+    """The container's own SELinux labels, from `security.selinux.container_labels`."""
+    mount_label: str = ""
+    seccomp_artifact: bytes | None = None
+    """The profile that `seccomp.artifact_reference` names, fetched by the caller."""
+    seccomp_notifier_directory: str = "/var/run/crio/seccomp"
+    cdi: CdiRegistry | None = None
+    hooks: HookDirectories | None = None
+    restored: bool = False
+    """Made from a checkpoint: a missing mount source is then an error, since its kind is not known."""

@@ -1,0 +1,156 @@
+"""What `build_spec` returns: the specification, and all that has to happen for it, as data."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from crio.api.runtime.v1 import api_pb2 as pb
+from crio.container.specgen.stop_signal import StopSignal
+from crio.spec.oci_runtime import Spec
+
+
+class MakeDirectory(NamedTuple):
+    """A directory in the container's root, with missing parents; fine if it is there."""
+
+    path: str
+    mode: int = 0o755
+    uid: int = -1
+    gid: int = -1
+    """Owner of what is made; -1 is the daemon's."""
+
+    def describe(self) -> str:
+        return f"make directory {self.path} in the root"
+
+
+class MakeLink(NamedTuple):
+    """A symlink in the container's root; whatever is there already stays."""
+
+    path: str
+    target: str
+    replace: bool = False
+    """Remove a file or link that is there."""
+
+    def describe(self) -> str:
+        return f"link {self.path} to {self.target} in the root"
+
+
+class RemoveFile(NamedTuple):
+    """A file or link in the container's root goes; fine if it is not there."""
+
+    path: str
+
+    def describe(self) -> str:
+        return f"remove {self.path} from the root"
+
+
+class WriteFile(NamedTuple):
+    """A file in the container's directory on the host, to be mounted into it."""
+
+    path: str
+    data: bytes
+    mode: int = 0o644
+    uid: int = -1
+    gid: int = -1
+
+    def describe(self) -> str:
+        return f"write {len(self.data)} bytes to {self.path}"
+
+
+class MakeHostDirectory(NamedTuple):
+    """A directory on the host, with missing parents, because a mount's source does not exist."""
+
+    path: str
+    mode: int = 0o755
+    uid: int = -1
+    gid: int = -1
+
+    def describe(self) -> str:
+        return f"make directory {self.path} on the host"
+
+
+class CopyTree(NamedTuple):
+    """A file or directory of the host is copied into the container's directory on the host."""
+
+    source: str
+    target: str
+    uid: int = -1
+    gid: int = -1
+
+    def describe(self) -> str:
+        return f"copy {self.source} to {self.target}"
+
+
+Effect = MakeDirectory | MakeLink | RemoveFile | WriteFile | MakeHostDirectory | CopyTree
+
+
+class Relabel(NamedTuple):
+    """A path of the host gets the container's SELinux label (`security.relabel.relabel`)."""
+
+    path: str
+    label: str
+    trust_top: bool = False
+
+
+class ContainerUser(NamedTuple):
+    """For ContainerStatus.user."""
+
+    uid: int
+    gid: int
+    groups: tuple[int, ...]
+
+
+@dataclass(slots=True)
+class ContainerPlan:
+    """The finished specification, what must be applied before the runtime sees it, and facts for ContainerStatus."""
+
+    spec: Spec
+    effects: list[Effect]
+    relabels: list[Relabel]
+    warnings: list[str]
+    """One sentence each, for the log."""
+    volumes: list[pb.Mount]
+    """The request's mounts as they were done, for ContainerStatus.mounts."""
+    user: ContainerUser
+    stop_signal: StopSignal
+    seccomp_reference: str = ""
+    """"RuntimeDefault", "Unconfined", or the path of a profile."""
+    seccomp_listener: str = ""
+    """Socket on which the runtime hands over the notification descriptor; empty without a notifier."""
+
+    def describe(self) -> list[str]:
+        """The effects in words, in the order in which they are applied."""
+        return [effect.describe() for effect in self.effects]
+
+
+@dataclass(slots=True)
+class Notes:
+    """Collects what the concerns have to tell beside the values that they return."""
+
+    directory: str = ""
+    """The container's own directory on the host."""
+    mount_label: str = ""
+    """The SELinux label of the container's files; "" without SELinux."""
+    effects: list[Effect] = field(default_factory=list)
+    relabels: list[Relabel] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    def write(self, name: str, data: bytes, mode: int = 0o644, uid: int = -1, gid: int = -1) -> str:
+        """Plan a file in the container's directory; its path on the host."""
+        path = os.path.join(self.directory, name)
+        self.effects.append(WriteFile(path, data, mode, uid, gid))
+        self.label(path)
+        return path
+
+    def make_directory(self, name: str, uid: int = -1, gid: int = -1) -> str:
+        """Plan a directory in the container's directory; its path on the host."""
+        path = os.path.join(self.directory, name)
+        self.effects.append(MakeHostDirectory(path, 0o755, uid, gid))
+        self.label(path)
+        return path
+
+    def label(self, path: str, *, trust_top: bool = False) -> None:
+        """Plan that a path of the host gets the container's label; nothing without one."""
+        if self.mount_label:
+            self.relabels.append(Relabel(path, self.mount_label, trust_top))
