@@ -13,7 +13,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line (without the program's name) and return the exit code: 0, 1 for a failure, 2 for bad usage."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     if given in (["--version"], ["-v"], ["version"]):
-        from crio.cli.crio_commands.version import print_text
+        from crio.cli.crio_commands.version_facts import print_text
 
         print_text(verbose=False)
         return 0
@@ -49,7 +49,7 @@ def _run(given: Sequence[str]) -> int:
         print(help_text(call.path), end="")
         return 0
     if call.global_flags.get("version"):
-        from crio.cli.crio_commands.version import print_text
+        from crio.cli.crio_commands.version_facts import print_text
 
         print_text(verbose=False)
         return 0
