@@ -31,9 +31,11 @@ from crio.conmon.watch import Monitor
 from crio.container.container import Container
 from crio.container.names import log_path
 from crio.container.record import FILE, ContainerRecord, ContainerUser
-from crio.container.specgen import apply_effects, build_spec
+from crio.container.specgen.apply import apply_effects, apply_relabels
+from crio.container.specgen.build import build_spec
 from crio.container.specgen.input import ContainerInput, HandlerFacts, ImageFacts, SandboxFacts
 from crio.container.specgen.plan import ContainerPlan
+from crio.container.update import Update, plan_update
 from crio.image.records import ImageInfo
 from crio.image.service import ImageService
 from crio.linux.cgroup import CgroupFs
@@ -155,12 +157,15 @@ class ContainerMaker:
             plan = build_spec(self._input(sandbox, container, image, features.recursive_read_only))
             for warning in plan.warnings:
                 log.warning("container %s: %s", container.short_id, warning)
-            apply_effects(plan, record.rootfs)
+            apply_effects(plan.effects, record.rootfs)
             self._remember(record, plan)
             write_new(container.path(CONFIG_FILE), _spec_encoder.encode(plan.spec))
             if record.log_path:
                 os.makedirs(os.path.dirname(record.log_path), 0o755, exist_ok=True)
             container.save()
+        if plan.relabels:
+            with job.step("relabel volumes"):
+                await self._storage.run(apply_relabels, plan.relabels)
         with job.step("runtime create"):
             monitor = await self._zygote.create(self._monitor_spec(container))
         failpoint("container.create.after_runtime")
@@ -304,6 +309,18 @@ class ContainerMaker:
             self.cgroups.add(group, pid)
         except ProcessLookupError:
             pass
+
+    def plan_update(self, container: Container, change: pb.LinuxContainerResources) -> Update:
+        """What a change of the container's limits means. Raises InvalidArgument."""
+        memory = self.cgroups.memory(container.record.cgroup_path)
+        return plan_update(
+            container.config.metadata.name,
+            pb.LinuxContainerResources.FromString(container.record.resources),
+            change,
+            self._host,
+            min_memory=self._config().runtime.runtimes[container.record.handler].container_min_memory,
+            memory_usage=memory.usage if memory is not None else None,
+        )
 
     # Unmaking
 

@@ -7,6 +7,7 @@ import hashlib
 import logging
 import time
 from collections.abc import Iterator
+from typing import Protocol
 
 from crio.api.runtime.v1 import api_pb2 as pb
 from crio.base.errors import AlreadyExists, CrioError, FailedPrecondition, NotFound
@@ -16,6 +17,7 @@ from crio.base.tasks import TaskScope
 from crio.conmon.watch import Monitor
 from crio.container.container import Container, State
 from crio.container.create import ContainerMaker
+from crio.container.events import Events
 from crio.container.names import check_config, container_name
 from crio.container.stop import shorten, stop_process
 from crio.linux.pidfd import kill_process
@@ -25,11 +27,28 @@ from crio.sandbox.manager import SandboxManager
 log = logging.getLogger(__name__)
 
 
+class ExitObserver(Protocol):
+    """Counts what happened to containers."""
+
+    def container_oom(self, name: str) -> None: ...
+
+    def monitor_stopped(self, name: str) -> None: ...
+
+
 class ContainerManager:
     """Finds, makes, starts, stops and removes containers."""
 
-    def __init__(self, jobs: JobTable, sandboxes: SandboxManager, maker: ContainerMaker) -> None:
+    def __init__(
+        self,
+        jobs: JobTable,
+        sandboxes: SandboxManager,
+        maker: ContainerMaker,
+        events: Events,
+        observer: ExitObserver,
+    ) -> None:
         self._jobs = jobs
+        self._events = events
+        self._observer = observer
         self._sandboxes = sandboxes
         self._maker = maker
         self._by_id: dict[str, Container] = {}
@@ -94,11 +113,15 @@ class ContainerManager:
 
     def _monitor_lost(self, container: Container) -> None:
         """Without its monitor a container has no log and no exit code any more: end it, and keep when that was."""
+        self._observer.monitor_stopped(container.name)
         log.error("the monitor of container %s is dead; the container is ended", container.short_id)
         kill_process(container.record.pid, container.record.pid_start)
         if not container.record.lost_at:
             container.record.lost_at = time.time_ns()
             container.save()
+
+    def _tell(self, kind: pb.ContainerEventType, container: Container) -> None:
+        self._events.tell(kind, container.id, container.record.sandbox_id)
 
     async def _end_rest(self, container: Container) -> None:
         try:
@@ -133,6 +156,7 @@ class ContainerManager:
             with self._sandboxes.creating(sandbox):
                 container, monitor = await self._maker.make(job, sandbox, name, config, data, fingerprint)
                 self.adopt(container, monitor)
+                self._tell(pb.CONTAINER_CREATED_EVENT, container)
                 return container
 
         return await self._jobs.run(
@@ -170,6 +194,7 @@ class ContainerManager:
                 raise
             container.record.started_at = started_at
             container.save()
+        self._tell(pb.CONTAINER_STARTED_EVENT, container)
         log.info("= container %s is RUNNING (%s)", container.short_id, container.name)
 
     # Stopping
@@ -223,6 +248,7 @@ class ContainerManager:
                 await self._maker.unmake(job, container)
             self._by_id.pop(container.id, None)
             self._by_name.pop(container.name, None)
+            self._tell(pb.CONTAINER_DELETED_EVENT, container)
             log.info("= container %s is removed (%s)", container.short_id, container.name)
 
         await self._jobs.run("RemoveContainer", container.name, work, key=f"remove/{container.id}", deadline=deadline)
@@ -230,6 +256,39 @@ class ContainerManager:
     async def remove_all(self, sandbox_id: str) -> None:
         """Remove all containers of a pod, side by side."""
         await asyncio.gather(*(self.remove(container.id) for container in self.of_sandbox(sandbox_id)))
+
+    # While it runs
+
+    async def update_resources(self, container_id: str, resources: pb.LinuxContainerResources) -> None:
+        """Change the limits of a created or running container; what is not given stays as it is.
+
+        Raises NotFound, FailedPrecondition for an ended one, InvalidArgument for a limit that cannot be.
+        """
+        container = self.get(container_id)
+        async with container.lock:
+            if container.state is State.EXITED:
+                raise FailedPrecondition(f"cannot update container {container.short_id}: it has ended")
+            update = self._maker.plan_update(container, resources)
+            await self.runtime(container).update(container.id, update.document)
+            container.record.resources = update.resources.SerializeToString()
+            container.save()
+
+    async def reopen_log(self, container_id: str) -> None:
+        """Go on in a new log file, after the old one was renamed. Raises FailedPrecondition unless it runs."""
+        container = self.get(container_id)
+        if not container.running:
+            raise FailedPrecondition(
+                f"cannot reopen the log of container {container.short_id}: it is {container.state.name}, not RUNNING"
+            )
+        await self.monitor(container).reopen_log()
+
+    async def pause(self, container_id: str, *, frozen: bool) -> None:
+        """Freeze the container's processes, or let them go on. Raises FailedPrecondition unless it runs."""
+        container = self.get(container_id)
+        if not container.running:
+            raise FailedPrecondition(f"cannot pause container {container.short_id}: it is {container.state.name}")
+        runtime = self.runtime(container)
+        await (runtime.pause(container.id) if frozen else runtime.resume(container.id))
 
     async def close(self) -> None:
         """Stop watching. The containers and their monitors go on."""

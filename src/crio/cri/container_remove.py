@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from crio.api.runtime.v1 import api_pb2 as pb
 from crio.cri.node import Node
-from crio.rpc import Context
+from crio.rpc.service import Context
 
 
 async def remove_container(

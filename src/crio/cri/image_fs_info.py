@@ -6,7 +6,7 @@ import time
 
 from crio.api.runtime.v1 import api_pb2 as pb
 from crio.cri.node import Node
-from crio.rpc import Context
+from crio.rpc.service import Context
 
 
 async def image_fs_info(node: Node, request: pb.ImageFsInfoRequest, context: Context) -> pb.ImageFsInfoResponse:

@@ -6,7 +6,7 @@ from crio.api.runtime.v1 import api_pb2 as pb
 from crio.base.errors import InvalidArgument
 from crio.cri.node import Node
 from crio.image.credentials import Credentials
-from crio.rpc import Context
+from crio.rpc.service import Context
 
 
 async def pull_image(node: Node, request: pb.PullImageRequest, context: Context) -> pb.PullImageResponse:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from crio.api.runtime.v1 import api_pb2 as pb
 from crio.base.errors import InvalidArgument
 from crio.cri.node import Node
-from crio.rpc import Context
+from crio.rpc.service import Context
 
 
 async def remove_image(node: Node, request: pb.RemoveImageRequest, context: Context) -> pb.RemoveImageResponse:

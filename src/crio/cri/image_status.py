@@ -7,7 +7,7 @@ from crio.base.errors import InvalidArgument
 from crio.cri import encode
 from crio.cri.info import image_info
 from crio.cri.node import Node
-from crio.rpc import Context
+from crio.rpc.service import Context
 
 
 async def image_status(node: Node, request: pb.ImageStatusRequest, context: Context) -> pb.ImageStatusResponse:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from crio.base.jobs import JobTable
 from crio.config import Config
+from crio.container.events import Events
 from crio.container.exec import Execs
 from crio.container.manager import ContainerManager
 from crio.image.service import ImageService
@@ -14,6 +15,7 @@ from crio.network.manager import Network
 from crio.runtime.handlers import Runtimes
 from crio.sandbox.manager import SandboxManager
 from crio.stats.reader import StatsReader
+from crio.streaming.server import StreamingServer
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +29,8 @@ class Node:
     sandboxes: SandboxManager
     containers: ContainerManager
     execs: Execs
+    events: Events
+    streams: StreamingServer
     images: ImageService
     network: Network
     runtimes: Runtimes

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from crio.api.runtime.v1 import api_pb2 as pb
 from crio.cri import filters
 from crio.cri.node import Node
-from crio.rpc import Context
+from crio.rpc.service import Context
 
 
 async def pod_sandbox_stats(

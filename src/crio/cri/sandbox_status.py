@@ -6,7 +6,7 @@ from crio.api.runtime.v1 import api_pb2 as pb
 from crio.cri import encode
 from crio.cri.info import sandbox_info
 from crio.cri.node import Node
-from crio.rpc import Context
+from crio.rpc.service import Context
 
 
 async def pod_sandbox_status(

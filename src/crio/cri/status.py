@@ -6,7 +6,7 @@ import msgspec
 
 from crio.api.runtime.v1 import api_pb2 as pb
 from crio.cri.node import Node
-from crio.rpc import Context
+from crio.rpc.service import Context
 
 
 async def status(node: Node, request: pb.StatusRequest, context: Context) -> pb.StatusResponse:

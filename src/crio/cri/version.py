@@ -5,7 +5,7 @@ from __future__ import annotations
 from crio import __version__
 from crio.api.runtime.v1 import api_pb2 as pb
 from crio.cri.node import Node
-from crio.rpc import Context
+from crio.rpc.service import Context
 
 KUBELET_API_VERSION = "0.1.0"
 """What the kubelet expects of every runtime, since dockershim."""

@@ -22,6 +22,7 @@ from crio.config.printer import print_config
 from crio.config.reload import plan_reload
 from crio.conmon.client import ZygoteClient
 from crio.container.create import ContainerMaker, MakerSettings
+from crio.container.events import Events
 from crio.container.exec import Execs
 from crio.container.manager import ContainerManager
 from crio.cri.node import Node
@@ -68,6 +69,7 @@ class Daemon:
         self._metrics_server = MetricsServer(self.metrics.text)
         self._jobs = JobTable()
         self._jobs.observer = self.metrics.stage
+        self._events = Events(self.metrics.events_dropped)
         self._storage = Executor("storage", _STORAGE_THREADS)
         self._cgroups = cgroup.detect()
         self._host = gather(self._cgroups)
@@ -146,7 +148,7 @@ class Daemon:
             self._seccomp,
             lambda container_id: self._containers.get(container_id),
         )
-        self._containers = ContainerManager(self._jobs, self._sandboxes, self._maker, self.metrics)
+        self._containers = ContainerManager(self._jobs, self._sandboxes, self._maker, self._events, self.metrics)
         self._sandboxes.containers = self._containers
         self.node = Node(
             config=lambda: self._config,

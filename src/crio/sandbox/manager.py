@@ -327,6 +327,19 @@ class SandboxManager:
         except NotFound:
             return None
 
+    # Updating
+
+    async def update_resources(
+        self, sandbox_id: str, overhead: pb.LinuxContainerResources, resources: pb.LinuxContainerResources
+    ) -> None:
+        """Keep a pod's new limits: containers made later see them. Raises NotFound."""
+        sandbox = self.get(sandbox_id)
+        async with sandbox.lock:
+            config = pb.PodSandboxConfig.FromString(sandbox.record.config)
+            config.linux.overhead.CopyFrom(overhead)
+            config.linux.resources.CopyFrom(resources)
+            sandbox.replace_config(config)
+
     # Recovery
 
     async def undo_or_keep(self, sandbox: Sandbox) -> None:

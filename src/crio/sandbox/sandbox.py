@@ -70,6 +70,12 @@ class Sandbox:
         """Path of the shared PID namespace, or "" when the pod has none."""
         return f"/proc/{self.record.pause_pid}/ns/pid" if self.record.pause_pid else ""
 
+    def replace_config(self, config: pb.PodSandboxConfig) -> None:
+        """Change what is kept of the request; a retry of the original request is still known as one."""
+        self.record.config = config.SerializeToString(deterministic=True)
+        self.__dict__.pop("config", None)
+        self.save()
+
     def path(self, name: str) -> str:
         """A file of the pod, for instance "resolv.conf"."""
         return os.path.join(self.directory, name)

@@ -1,0 +1,66 @@
+"""A change of a container's limits: what the runtime is told, and what is in force afterwards; pure."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import msgspec
+
+from crio.api.runtime.v1 import api_pb2 as pb
+from crio.base.errors import InvalidArgument
+from crio.container.specgen.resources import limits
+from crio.security.host import HostFacts
+
+_SCALARS = (
+    "cpu_period",
+    "cpu_quota",
+    "cpu_shares",
+    "memory_limit_in_bytes",
+    "memory_swap_limit_in_bytes",
+    "cpuset_cpus",
+    "cpuset_mems",
+)
+
+
+class Update(NamedTuple):
+    """`document` is for `runtime update --resources`; `resources` is the whole set in force, for ContainerStatus."""
+
+    document: bytes
+    resources: pb.LinuxContainerResources
+
+
+def plan_update(
+    name: str,
+    current: pb.LinuxContainerResources,
+    change: pb.LinuxContainerResources,
+    host: HostFacts,
+    *,
+    min_memory: int,
+    memory_usage: int | None,
+) -> Update:
+    """The change `change` of the limits `current`; a field that is not given keeps its value.
+
+    Raises InvalidArgument for limits that cannot be, also for a memory limit below what is used now (`memory_usage` in
+    bytes, None if unknown): the kernel would refuse it, or end the container for it.
+    """
+    memory = change.memory_limit_in_bytes
+    if memory > 0 and memory_usage is not None and memory < memory_usage:
+        raise InvalidArgument(
+            f"cannot update container {name}: it uses {memory_usage} bytes of memory, more than the limit of {memory} bytes"
+        )
+    merged = pb.LinuxContainerResources()
+    merged.CopyFrom(current)
+    for field in _SCALARS:
+        if value := getattr(change, field):
+            setattr(merged, field, value)
+    merged.unified.update(change.unified)
+    if change.hugepage_limits:
+        del merged.hugepage_limits[:]
+        merged.hugepage_limits.extend(change.hugepage_limits)
+    asked = pb.LinuxContainerResources()
+    asked.CopyFrom(change)
+    if memory and not change.memory_swap_limit_in_bytes:
+        # The swap limit counts memory and swap together: the kernel wants it to move with the memory limit.
+        asked.memory_swap_limit_in_bytes = max(current.memory_swap_limit_in_bytes, memory)
+        merged.memory_swap_limit_in_bytes = asked.memory_swap_limit_in_bytes
+    return Update(msgspec.json.encode(limits(asked, host, min_memory=min_memory)), merged)
