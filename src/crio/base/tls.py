@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import os
 import ssl
 from collections.abc import Sequence
@@ -9,6 +11,8 @@ from collections.abc import Sequence
 from crio.base.errors import InvalidArgument
 from crio.base.files import write_atomic
 from crio.base.process import run
+
+log = logging.getLogger(__name__)
 
 _VERSIONS = {"VersionTLS12": ssl.TLSVersion.TLSv1_2, "VersionTLS13": ssl.TLSVersion.TLSv1_3}
 _SELF_SIGNED_DAYS = 365
@@ -94,6 +98,23 @@ def _stamp(path: str) -> tuple[int, int, int]:
     except OSError:
         return (0, 0, 0)
     return (status.st_ino, status.st_mtime_ns, status.st_size)
+
+
+async def follow(context: ssl.SSLContext, cert: str, key: str, *, interval: float = 60.0) -> None:
+    """Take the certificate over whenever its files change, until cancelled. One that cannot be used is logged once."""
+    known = stamp(cert, key)
+    while True:
+        await asyncio.sleep(interval)
+        now = stamp(cert, key)
+        if now == known:
+            continue
+        known = now
+        try:
+            load_certificate(context, cert, key)
+        except InvalidArgument as error:
+            log.warning("%s; the old one stays in use", error.message)
+        else:
+            log.info("certificate %s has changed and was taken over", cert)
 
 
 async def ensure_certificate(cert: str, key: str) -> bool:

@@ -57,9 +57,9 @@ def load(
 ) -> LoadedConfig:
     """Read crio.conf, the drop-ins, the environment and `flags` (by CRI-O's names, without dashes); later ones win.
 
-    A missing crio.conf is an error only if it was named. With `check_host`, programs and files which the configuration
-    names must exist, as for a start of the daemon; without, as for printing. `more_files` are read after the drop-ins.
-    Raises ConfigError with every problem.
+    A missing file is an error unless it is /etc/crio/crio.conf. With `check_host`, programs and files which the
+    configuration names must exist, as for a start of the daemon; without, as for printing. `more_files` are read after
+    the drop-ins. Raises ConfigError with every problem.
     """
     flags = flags or {}
     environ = os.environ if environ is None else environ
@@ -67,8 +67,9 @@ def load(
     directory = config_dir or _text(flags.get("config-dir")) or environ.get("CONTAINER_CONFIG_DIR") or CONFIG_DIR
     settings = Settings()
     derived = _derived(settings, environ)
-    if named_path or os.path.exists(CONFIG_FILE):
-        settings.add_file(named_path or CONFIG_FILE)
+    path = named_path or CONFIG_FILE
+    if path != CONFIG_FILE or os.path.exists(path):
+        settings.add_file(path)
     settings.add_directory(directory)
     for path in more_files:
         settings.add_file(path)
@@ -80,7 +81,7 @@ def load(
         warnings=tuple(settings.warnings),
         sources=settings.sources,
         files=tuple(settings.files),
-        config_path=named_path or CONFIG_FILE,
+        config_path=path,
         config_dir=directory,
         flags=dict(flags),
     )

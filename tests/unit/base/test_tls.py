@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import os
 import ssl
 import stat
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from crio.base.errors import InvalidArgument
-from crio.base.tls import ensure_certificate, load_certificate, openssl_names, server_context, stamp
+from crio.base.tls import ensure_certificate, follow, load_certificate, openssl_names, server_context, stamp
 
 
 @pytest.fixture
@@ -70,6 +71,30 @@ async def test_a_new_certificate_is_taken_over(pair: tuple[str, str], tmp_path: 
     await ensure_certificate(cert, key)
     load_certificate(server, cert, key)
     assert handshake(server, ssl.create_default_context(cafile=cert)).version() == "TLSv1.3"
+
+
+async def test_files_are_followed(pair: tuple[str, str], caplog: pytest.LogCaptureFixture) -> None:
+    cert, key = pair
+    server = server_context(cert, key)
+    caplog.set_level("INFO")
+    task = asyncio.create_task(follow(server, cert, key, interval=0.01))
+    await asyncio.sleep(0)
+    with open(key, "w") as file:
+        file.write("damaged")
+    await logged(caplog, "the old one stays in use")
+    handshake(server, ssl.create_default_context(cafile=cert))
+    os.unlink(cert)
+    os.unlink(key)
+    await ensure_certificate(cert, key)
+    await logged(caplog, "was taken over")
+    assert handshake(server, ssl.create_default_context(cafile=cert)).version() == "TLSv1.3"
+    task.cancel()
+
+
+async def logged(caplog: pytest.LogCaptureFixture, text: str) -> None:
+    async with asyncio.timeout(20):
+        while text not in caplog.text:
+            await asyncio.sleep(0.01)
 
 
 async def test_what_cannot_be_used(pair: tuple[str, str], tmp_path: Path) -> None:
