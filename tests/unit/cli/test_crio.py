@@ -154,6 +154,11 @@ def test_help_lists_every_command_and_flag(capsys: pytest.CaptureFixture[str]) -
     assert by_command == by_flag
 
 
+def test_the_reference_is_up_to_date(capsys: pytest.CaptureFixture[str]) -> None:
+    path = Path(__file__).parents[3] / "docs" / "configuration.md"
+    assert run(capsys, "markdown", "crio.conf")[1] == path.read_text()
+
+
 @pytest.mark.parametrize("page", ["crio", "crio.conf", "crio.conf.d"])
 def test_manuals(capsys: pytest.CaptureFixture[str], page: str) -> None:
     _, markdown, _ = run(capsys, "md", page)
