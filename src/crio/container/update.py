@@ -46,7 +46,7 @@ def plan_update(
     memory = change.memory_limit_in_bytes
     if memory > 0 and memory_usage is not None and memory < memory_usage:
         raise InvalidArgument(
-            f"cannot update container {name}: it uses {memory_usage} bytes of memory, more than the limit of {memory} bytes"
+            f"cannot update container {name}: it uses {memory_usage} bytes, more than the limit {memory}"
         )
     merged = pb.LinuxContainerResources()
     merged.CopyFrom(current)

@@ -1,0 +1,28 @@
+"""Why a process does not end, read from the kernel."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+
+from crio.container.diagnosis import diagnose
+
+
+def test_a_stopped_process_is_named_with_its_state() -> None:
+    child = subprocess.Popen(["sleep", "60"])
+    try:
+        os.kill(child.pid, signal.SIGSTOP)
+        end = time.monotonic() + 5
+        while "state T" not in (text := diagnose(child.pid, [])) and time.monotonic() < end:
+            time.sleep(0.01)
+        assert f"process {child.pid} (sleep) is in state T" in text
+        assert diagnose(child.pid, [child.pid]) == text
+    finally:
+        child.kill()
+        child.wait()
+
+
+def test_what_is_gone_or_runs_is_not_stuck() -> None:
+    assert "no process of it is stuck" in diagnose(os.getpid(), [1 << 22])
