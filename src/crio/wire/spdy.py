@@ -173,7 +173,8 @@ class SpdyConnection:
             settings.append((_MAX_CONCURRENT, self._limits.streams))
         body = b"".join(_TWO_WORDS.pack(key, value) for key, value in settings)
         self._control(_SETTINGS, 0, _WORD.pack(len(settings)) + body)
-        self._control(_WINDOW_UPDATE, 0, _TWO_WORDS.pack(0, self._limits.window - DEFAULT_WINDOW))
+        if self._limits.window > DEFAULT_WINDOW:
+            self._control(_WINDOW_UPDATE, 0, _TWO_WORDS.pack(0, self._limits.window - DEFAULT_WINDOW))
 
     # -- output
 
