@@ -6,6 +6,7 @@ import http.server
 import json
 import os
 import re
+import shutil
 import socketserver
 import subprocess
 import sys
@@ -164,6 +165,9 @@ def test_manuals(capsys: pytest.CaptureFixture[str], page: str) -> None:
     _, markdown, _ = run(capsys, "md", page)
     assert markdown.startswith(f"# {page}(")
     _, roff, _ = run(capsys, "man", page)
+    assert roff.startswith(f'.TH "{page.upper()}"')
+    if shutil.which("groff") is None:
+        pytest.skip("no groff on this machine")
     done = subprocess.run(
         ["groff", "-man", "-Tutf8", "-ww", "-P-c"], input=roff, capture_output=True, text=True, check=False
     )
