@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
+from collections.abc import Iterator
 
 from crio.base.errors import Cancelled
 
@@ -16,6 +18,7 @@ class Cancellation:
         self._event = threading.Event()
         self._lock = threading.Lock()
         self._sockets: set[socket.socket] = set()
+        self._children: set[Cancellation] = set()
         self._reason = ""
 
     @property
@@ -30,6 +33,23 @@ class Cancellation:
             self._event.set()
             for open_socket in self._sockets:
                 _shut(open_socket)
+            children = list(self._children)
+        for child in children:
+            child.cancel(reason)
+
+    @contextlib.contextmanager
+    def part(self) -> Iterator[Cancellation]:
+        """A part of the work that can be cancelled without the whole, but not the other way round."""
+        child = Cancellation(self._what)
+        with self._lock:
+            self._children.add(child)
+        if self.cancelled:
+            child.cancel(self._reason)
+        try:
+            yield child
+        finally:
+            with self._lock:
+                self._children.discard(child)
 
     def check(self) -> None:
         """Raises Cancelled once `cancel` was called."""

@@ -36,34 +36,35 @@ AUTH_FILE_HELPER = "containers-auth.json"
 
 class Credentials(msgspec.Struct, frozen=True, omit_defaults=True):
     """User name and password, or one of the two kinds of token: `identity_token` is exchanged at the token server for
-    one that the registry takes, `registry_token` is sent to the registry as it is."""
+    one that the registry takes, `registry_token` is sent to the registry as it is.
+
+    `auth` is another spelling of name and password: base64 of `user:password`; see `plain`.
+    """
 
     username: str = ""
     password: str = ""
     identity_token: str = ""
     registry_token: str = ""
+    auth: str = ""
+
+    def plain(self) -> Credentials:
+        """The same with name and password in their own fields. Raises InvalidArgument if `auth` is malformed."""
+        if not self.auth:
+            return self
+        username, password = (self.username, self.password) if self.username else decode_auth(self.auth)
+        return Credentials(username, password, self.identity_token, self.registry_token)
 
     def __repr__(self) -> str:
         kind = "registry token" if self.registry_token else "identity token" if self.identity_token else "password"
         return f"<Credentials {self.username or kind}>" if self else "<Credentials none>"
 
     def __bool__(self) -> bool:
-        return bool(self.username or self.identity_token or self.registry_token)
+        return bool(self.username or self.identity_token or self.registry_token or self.auth)
 
     @property
     def fingerprint(self) -> bytes:
         """Equal for equal credentials, and of no use to anyone else."""
         return hashlib.sha256(msgspec.json.encode(self)).digest() if self else b""
-
-
-def from_request(
-    *, username: str = "", password: str = "", auth: str = "", identity_token: str = "", registry_token: str = ""
-) -> Credentials | None:
-    """Credentials as an AuthConfig of the CRI carries them; None if there are none. Raises InvalidArgument."""
-    if auth and not username:
-        username, password = decode_auth(auth)
-    found = Credentials(username, password, identity_token, registry_token)
-    return found if found else None
 
 
 def decode_auth(text: str) -> tuple[str, str]:

@@ -8,6 +8,7 @@ that it was served as. Pure.
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from typing import TypeAlias
 
 import msgspec
@@ -18,6 +19,15 @@ from crio.image.errors import BadContent, BadImage
 from crio.spec import docker_image, oci_image
 from crio.spec.docker_image import Schema1Manifest
 from crio.spec.oci_image import Descriptor, ImageConfig, Index, Manifest
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A manifest or index as it came. `media_type` is the content type that it came with, "" where none is said."""
+
+    data: bytes
+    media_type: str
+
 
 Document: TypeAlias = Manifest | Index | Schema1Manifest
 

@@ -148,7 +148,7 @@ class ImageConfig(
         return self.run.user or ""
 
     @property
-    def workdir(self) -> str:
+    def working_dir(self) -> str:
         return self.run.working_dir or ""
 
     @property

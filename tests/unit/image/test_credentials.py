@@ -9,7 +9,7 @@ import pytest
 
 from crio.base.errors import InvalidArgument
 from crio.image import credential_helper, credentials
-from crio.image.credentials import Credentials, CredentialSources, find, from_request
+from crio.image.credentials import Credentials, CredentialSources, find
 from crio.wire import reference
 from crio.wire.reference import Reference
 
@@ -46,13 +46,13 @@ def user_of(
 
 
 def test_request() -> None:
-    assert from_request() is None
-    assert from_request(username="u", password="p") == Credentials("u", "p")
-    assert from_request(auth=base64.b64encode(b"u:p:q").decode()) == Credentials("u", "p:q")
-    assert from_request(identity_token="t") == Credentials(identity_token="t")
+    assert not Credentials()
+    assert Credentials("u", "p").plain() == Credentials("u", "p")
+    assert Credentials(auth=base64.b64encode(b"u:p:q").decode()).plain() == Credentials("u", "p:q")
+    assert Credentials("u", "p", auth="ignored").plain() == Credentials("u", "p")
     for bad in ("!!", base64.b64encode(b"nocolon").decode(), base64.b64encode(b"\xff:x").decode()):
         with pytest.raises(InvalidArgument):
-            from_request(auth=bad)
+            Credentials(auth=bad).plain()
 
 
 def test_secrets_are_not_shown() -> None:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Mapping
 from typing import TypeVar
 
 import msgspec
@@ -14,6 +13,7 @@ from crio.base.ids import Digest
 from crio.image import documents
 from crio.image.cancellation import Cancellation
 from crio.image.credentials import Credentials
+from crio.image.documents import Served
 from crio.image.errors import BadContent, CredentialsRefused
 from crio.image.registries import Endpoint
 from crio.image.registry.authorization import Authorization
@@ -34,14 +34,6 @@ _QUICK_ATTEMPTS = 3
 """For the first word with a registry: whoever pulls tries again anyway, and wants to hear soon that it is down."""
 _WORTHWHILE = 256 << 10
 """Bytes after which a broken transfer counts as one that goes on."""
-
-
-@dataclass(frozen=True, slots=True)
-class Served:
-    """A manifest or index as it came."""
-
-    data: bytes
-    media_type: str
 
 
 class _ErrorItem(msgspec.Struct, frozen=True):
@@ -83,7 +75,9 @@ class RegistryClient:
 
         return self._retried(fetch, _QUICK_ATTEMPTS)
 
-    def blob(self, digest: Digest, size: int | None, urls: tuple[str, ...] = (), start: int = 0) -> Iterator[bytes]:
+    def blob(
+        self, digest: Digest, size: int | None, urls: tuple[str, ...] = (), start: int = 0
+    ) -> Generator[bytes, None, None]:
         """The blob's bytes from `start` on, in pieces of at most 256 KiB, across broken connections.
 
         The caller checks the digest; the length is `size` when that is known. `urls` are other places for content that
@@ -241,7 +235,7 @@ class RegistryClient:
         raise TransportFailed(message, hopeless=True)
 
 
-def _body(response: Response, position: int) -> Iterator[bytes]:
+def _body(response: Response, position: int) -> Generator[bytes, None, None]:
     """The pieces of the body; a server that ignored the range sends again what we have, which is passed over."""
     skip = position if response.status == 200 else 0
     while chunk := response.read_some(CHUNK):

@@ -1,0 +1,356 @@
+"""From a source into the store: one image, every byte verified, its missing layers in parallel.
+
+Layers are fetched and unpacked beside the store (no lock is held), and put into it in order, base first, as soon as
+those below are there. What was put in stays if the pull fails later: the next attempt finds it. The image's own record
+comes last, so a half-pulled image is never seen.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import msgspec
+
+from crio.base.errors import Cancelled, NotFound
+from crio.base.failpoints import failpoint
+from crio.base.ids import Digest, LayerId, parse_digest
+from crio.image import schema1
+from crio.image.cancellation import Cancellation
+from crio.image.documents import Served, digest_of, parse_config, parse_document, verify
+from crio.image.errors import BadContent, BadImage
+from crio.image.layers import Received, receive_layer
+from crio.image.platforms import HostPlatform, choose
+from crio.image.progress import LayerState, Progress, Stage
+from crio.image.source.base import ImageSource
+from crio.spec import docker_image, oci_image
+from crio.spec.docker_image import Schema1Manifest
+from crio.spec.oci_image import Descriptor, Index, Manifest
+from crio.storage.store import Store
+from crio.storage.writer import LayerWriter
+
+log = logging.getLogger(__name__)
+
+_MAX_NESTING = 4
+_PARALLEL = 6
+"""Layers that are fetched at once, in all pulls together."""
+_CLAIM_POLL = 0.2
+_CONFIG_TYPES = ("", oci_image.CONFIG, docker_image.CONFIG, "application/octet-stream", "text/plain")
+"""Media types of configurations; the last two were written by early tools."""
+
+
+@dataclass(slots=True)
+class _Resolved:
+    """The way from the image's name to its manifest."""
+
+    manifest: Manifest | Schema1Manifest
+    raw: bytes
+    digest: Digest
+    lists: list[tuple[Digest, bytes]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Copied:
+    image_id: str
+    digest: Digest
+    """Of what the name stands for: the index if there is one, else the manifest."""
+
+
+class Copier:
+    """Copies images into one store. Thread-safe: pulls that need the same layer at the same time fetch it once."""
+
+    def __init__(self, store: Store, host: HostPlatform) -> None:
+        self._store = store
+        self._host = host
+        self._slots = threading.BoundedSemaphore(_PARALLEL)
+        self._claims = _Claims()
+
+    def copy(
+        self,
+        source: ImageSource,
+        names: Sequence[str],
+        wanted: Digest | None,
+        scope: Cancellation,
+        progress: Progress,
+        what: str,
+    ) -> Copied:
+        """Put the image into the store under `names`. `wanted` is the digest that it must have, if one was asked for.
+
+        Raises NotFound, BadImage, BadContent, RegistryUnavailable, CredentialsRefused, Cancelled, and what the store
+        raises. Then nothing of it is visible but layers that are whole.
+        """
+        resolved = self._resolve(source, wanted, what)
+        scope.check()
+        if isinstance(resolved.manifest, Schema1Manifest):
+            config_data, top = self._copy_schema1(source, resolved.manifest, scope, progress, what)
+        else:
+            config_data, top = self._copy_schema2(source, resolved.manifest, scope, progress, what)
+        progress.enter(Stage.COMMIT)
+        failpoint("image.copy.before_record")
+        config = parse_config(config_data, what)
+        image_id = digest_of(config_data).partition(":")[2]
+        digest = resolved.lists[0][0] if resolved.lists else resolved.digest
+        self._store.put_image(
+            image_id,
+            layer=top,
+            names=names,
+            digest=digest,
+            created=config.created,
+            metadata=_metadata(resolved.digest),
+            big_data=_big_data(digest_of(config_data), config_data, resolved),
+        )
+        return Copied(image_id, digest)
+
+    # Documents
+
+    def _resolve(self, source: ImageSource, wanted: Digest | None, what: str) -> _Resolved:
+        lists: list[tuple[Digest, bytes]] = []
+        digest = wanted
+        for _ in range(_MAX_NESTING):
+            served = source.manifest(digest)
+            document = parse_document(served.data, served.media_type, what)
+            found = _digest_of_document(served, document)
+            if digest is not None and found != digest:
+                verify(served.data, digest, f"manifest of {what}")
+                found = digest
+            if not isinstance(document, Index):
+                return _Resolved(document, served.data, found, lists)
+            lists.append((found, served.data))
+            entry = choose(document.manifests, self._host)
+            if entry is None:
+                raise NotFound(f"cannot pull {what}: it has no image for {self._host}{_platforms(document)}")
+            digest = parse_digest(entry.digest)
+        raise BadImage(f"cannot pull {what}: its indexes are nested more than {_MAX_NESTING} deep")
+
+    def _copy_schema2(
+        self, source: ImageSource, manifest: Manifest, scope: Cancellation, progress: Progress, what: str
+    ) -> tuple[bytes, LayerId | None]:
+        if manifest.config.media_type not in _CONFIG_TYPES:
+            raise BadImage(
+                f"cannot pull {what}: it is no image but an artifact "
+                f"({manifest.artifact_type or manifest.config.media_type})"
+            )
+        config_data = source.config(manifest.config)
+        verify(config_data, parse_digest(manifest.config.digest), f"configuration of {what}")
+        diff_ids = [parse_digest(text) for text in parse_config(config_data, what).diff_ids]
+        if len(diff_ids) != len(manifest.layers):
+            raise BadImage(
+                f"cannot pull {what}: it has {len(manifest.layers)} layers, and {len(diff_ids)} in its configuration"
+            )
+        progress.enter(Stage.FETCH)
+        return config_data, self._copy_layers(source, manifest.layers, diff_ids, scope, progress)
+
+    def _copy_schema1(
+        self, source: ImageSource, manifest: Schema1Manifest, scope: Cancellation, progress: Progress, what: str
+    ) -> tuple[bytes, LayerId | None]:
+        """The diff ids come to light only by unpacking, and the configuration is made from them."""
+        progress.enter(Stage.FETCH)
+        parent: LayerId | None = None
+        diff_ids: list[Digest] = []
+        for layer in schema1.layers(manifest):
+            progress.layer(layer.digest, 0, LayerState.WAITING)
+            with self._slots, self._store.stage_layer() as writer:
+                received = self._receive(source, layer, writer, scope, progress)
+                diff_ids.append(writer.diff_id)
+                parent = _commit(writer, parent, writer.diff_id, received)
+            progress.layer(layer.digest, received.size, LayerState.DONE)
+        return schema1.make_config(manifest, tuple(diff_ids)), parent
+
+    # Layers
+
+    def _copy_layers(
+        self,
+        source: ImageSource,
+        layers: Sequence[Descriptor],
+        diff_ids: Sequence[Digest],
+        scope: Cancellation,
+        progress: Progress,
+    ) -> LayerId | None:
+        parent: LayerId | None = None
+        present = 0
+        for layer, diff_id in zip(layers, diff_ids, strict=True):
+            record = self._store.find_layer(parent, diff_id)
+            if record is None:
+                break
+            parent = record.id
+            present += 1
+            progress.layer(layer.digest, layer.size, LayerState.EXISTS)
+        missing = list(zip(layers, diff_ids, strict=True))[present:]
+        for layer, _ in missing:
+            progress.layer(layer.digest, layer.size, LayerState.WAITING)
+        if not missing:
+            return parent
+        with contextlib.ExitStack() as stack:
+            part = stack.enter_context(scope.part())
+            pool = stack.enter_context(ThreadPoolExecutor(min(len(missing), _PARALLEL), thread_name_prefix="layer"))
+            futures = [
+                pool.submit(self._stage, source, layer, diff_ids[: present + number + 1], part, progress)
+                for number, (layer, _) in enumerate(missing)
+            ]
+            stack.callback(_discard, futures)
+            stack.callback(part.cancel, "another layer failed")
+            for (layer, diff_id), future in zip(missing, futures, strict=True):
+                with _result(future, futures) as staged:
+                    parent = staged.commit(parent, diff_id)
+                progress.layer(layer.digest, layer.size, LayerState.DONE)
+        return parent
+
+    def _stage(
+        self, source: ImageSource, layer: Descriptor, chain: Sequence[Digest], part: Cancellation, progress: Progress
+    ) -> _Staged:
+        """Receive the layer that ends `chain`, unless another pull puts it into the store meanwhile."""
+        try:
+            with contextlib.ExitStack() as stack:
+                stack.enter_context(self._claims.hold("\n".join(chain), part))
+                if (layer_id := self._find_chain(chain)) is not None:
+                    return _Staged(stack.pop_all(), layer_id=layer_id)
+                with self._slots:
+                    part.check()
+                    writer = stack.enter_context(self._store.stage_layer())
+                    received = self._receive(source, layer, writer, part, progress)
+                if writer.diff_id != chain[-1]:
+                    raise BadContent(
+                        f"cannot use layer {layer.digest}: unpacked it is {writer.diff_id} and not {chain[-1]}"
+                    )
+                return _Staged(stack.pop_all(), writer=writer, received=received)
+        except BaseException:
+            part.cancel("another layer failed")
+            raise
+
+    def _receive(
+        self, source: ImageSource, layer: Descriptor, writer: LayerWriter, scope: Cancellation, progress: Progress
+    ) -> Received:
+        progress.layer(layer.digest, layer.size, LayerState.FETCHING)
+        with contextlib.closing(source.layer(layer)) as chunks:
+            return receive_layer(
+                chunks,
+                writer,
+                scope,
+                digest=parse_digest(layer.digest),
+                size=layer.size or None,
+                on_bytes=lambda total: progress.received(layer.digest, total),
+            )
+
+    def _find_chain(self, chain: Sequence[Digest]) -> LayerId | None:
+        parent: LayerId | None = None
+        for diff_id in chain:
+            record = self._store.find_layer(parent, diff_id)
+            if record is None:
+                return None
+            parent = record.id
+        return parent
+
+
+class _Staged:
+    """A layer that waits for those below it: unpacked beside the store, or put there by another pull."""
+
+    def __init__(
+        self,
+        stack: contextlib.ExitStack,
+        *,
+        layer_id: LayerId | None = None,
+        writer: LayerWriter | None = None,
+        received: Received | None = None,
+    ) -> None:
+        self._stack = stack
+        self._layer_id = layer_id
+        self._writer = writer
+        self._received = received
+
+    def commit(self, parent: LayerId | None, diff_id: Digest) -> LayerId:
+        if self._layer_id is not None:
+            return self._layer_id
+        assert self._writer is not None
+        assert self._received is not None
+        return _commit(self._writer, parent, diff_id, self._received)
+
+    def close(self) -> None:
+        self._stack.close()
+
+    def __enter__(self) -> _Staged:
+        return self
+
+    def __exit__(self, *ignored: object) -> None:
+        self.close()
+
+
+class _Claims:
+    """Which layers are being made by this process, so that each is made once."""
+
+    def __init__(self) -> None:
+        self._held: set[str] = set()
+        self._changed = threading.Condition()
+
+    @contextlib.contextmanager
+    def hold(self, key: str, scope: Cancellation) -> Iterator[None]:
+        """Waits until nobody else holds `key`. Who holds one may wait only for layers below it: no circle."""
+        with self._changed:
+            while key in self._held:
+                scope.check()
+                self._changed.wait(_CLAIM_POLL)
+            self._held.add(key)
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._held.discard(key)
+                self._changed.notify_all()
+
+
+def _commit(writer: LayerWriter, parent: LayerId | None, diff_id: Digest, received: Received) -> LayerId:
+    return writer.commit(
+        parent=parent,
+        diff_id=diff_id,
+        diff_size=writer.diff_size,
+        compressed_digest=received.digest,
+        compressed_size=received.size,
+        compression=received.compression,
+    ).id
+
+
+def _result(future: Future[_Staged], all_futures: Sequence[Future[_Staged]]) -> _Staged:
+    """The future's result; if it was ended because another failed, that one's error."""
+    try:
+        return future.result()
+    except Cancelled:
+        for other in all_futures:
+            error = other.exception()
+            if error is not None and not isinstance(error, Cancelled):
+                raise error from None
+        raise
+
+
+def _discard(futures: Sequence[Future[_Staged]]) -> None:
+    for future in futures:
+        if not future.cancel() and future.exception() is None:
+            future.result().close()
+
+
+def _digest_of_document(served: Served, document: Manifest | Index | Schema1Manifest) -> Digest:
+    return digest_of(schema1.payload(served.data) if isinstance(document, Schema1Manifest) else served.data)
+
+
+def _big_data(config_digest: Digest, config: bytes, resolved: _Resolved) -> dict[str, bytes]:
+    """The image's data under the keys, and in the order, that containers/storage's other users expect."""
+    hexadecimal = resolved.digest.partition(":")[2]
+    return {
+        config_digest: config,
+        **{f"manifest-{digest}": data for digest, data in resolved.lists},
+        f"manifest-{resolved.digest}": resolved.raw,
+        "manifest": resolved.raw,
+        f"signature-{hexadecimal}": b"",
+    }
+
+
+def _metadata(digest: Digest) -> str:
+    return msgspec.json.encode({"signatures-sizes": {digest: []}}).decode()
+
+
+def _platforms(index: Index) -> str:
+    named = {f"{entry.platform.os}/{entry.platform.architecture}" for entry in index.manifests if entry.platform}
+    named.discard("unknown/unknown")
+    return f", only for {', '.join(sorted(named)[:12])}" if named else ""

@@ -1,0 +1,358 @@
+"""What the daemon knows of images, and how it gets and loses them.
+
+Questions are answered from the store's records, which are cached as long as nobody has written them: microseconds, on
+the event loop. Pulls and loads are done by the image worker. Identical pulls are one, which goes on when its callers
+leave, so that a retry joins it or finds the image.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+
+from crio.base.errors import DeadlineExceeded, InvalidArgument, NotFound
+from crio.base.executor import Executor
+from crio.base.ids import is_full_id
+from crio.base.jobs import Job, JobTable
+from crio.config.model import Config
+from crio.image import registries
+from crio.image.credentials import Credentials
+from crio.image.pins import Pins
+from crio.image.progress import LayerProgress
+from crio.image.records import ImageInfo, make_info
+from crio.image.worker.client import WorkerClient
+from crio.image.worker.messages import LOCAL_TRANSPORTS, Load, Pull, Settings, StoredImage, Update
+from crio.storage.records import ImageRecord
+from crio.storage.store import Store
+from crio.wire import reference
+
+log = logging.getLogger(__name__)
+
+_MIN_PREFIX = 3
+"""Characters of an id below which a text is not tried as one."""
+_STOP_GRACE = 0.0
+
+OnProgress = Callable[["PullProgress"], None]
+
+
+@dataclass(slots=True)
+class PullStatus:
+    """One pull or load that is under way."""
+
+    image: str
+    namespace: str = ""
+    stage: str = "resolve"
+    started_at: int = field(default_factory=time.time_ns)
+    layers: dict[str, LayerProgress] = field(default_factory=dict)
+    waiters: int = 0
+    progressed_at: float = field(default_factory=time.monotonic)
+
+    @property
+    def bytes_done(self) -> int:
+        return sum(layer.done for layer in self.layers.values())
+
+    @property
+    def bytes_total(self) -> int:
+        return sum(layer.size for layer in self.layers.values())
+
+
+@dataclass(frozen=True, slots=True)
+class PullProgress:
+    """What changed in a pull since the caller was last told. `stage` is "" if that did not."""
+
+    layers: Sequence[LayerProgress]
+    stage: str
+
+
+@dataclass(frozen=True, slots=True)
+class FsUsage:
+    mountpoint: str
+    used_bytes: int
+    inodes_used: int
+
+
+class _Pull:
+    """A pull under way, and who is told of it."""
+
+    def __init__(self, status: PullStatus) -> None:
+        self.status = status
+        self.observers: list[OnProgress] = []
+
+    def update(self, update: Update) -> None:
+        status = self.status
+        status.progressed_at = time.monotonic()
+        status.stage = update.stage or status.stage
+        for layer in update.layers:
+            status.layers[layer.digest] = layer
+        for observer in list(self.observers):
+            observer(PullProgress(update.layers, update.stage))
+
+
+class ImageService:
+    """All images of the node."""
+
+    def __init__(self, config: Config, store: Store, executor: Executor, jobs: JobTable | None = None) -> None:
+        """`jobs`: where pulls are listed among the daemon's other jobs; its owner stops it. Else an own one."""
+        self._store = store
+        self._executor = executor
+        self._jobs = jobs or JobTable()
+        self._worker = WorkerClient(msgspec.json.encode(store.options))
+        self._pulls: dict[str, _Pull] = {}
+        self._known: dict[str, tuple[ImageRecord, ImageInfo]] = {}
+        self.reload(config)
+
+    def reload(self, config: Config) -> None:
+        """Take over a changed configuration; pulls under way keep the old one."""
+        image = config.image
+        self._config = image
+        self._pins = Pins((*image.pinned_images, image.pause_image))
+        self._known.clear()
+
+    async def start(self) -> None:
+        """Nothing is started before there is work."""
+
+    async def stop(self) -> None:
+        """Cancel all pulls and wait for the worker's end."""
+        await self._worker.stop()
+        await self._jobs.stop(_STOP_GRACE)
+
+    # Questions
+
+    def list(self, name: str | None = None) -> Sequence[ImageInfo]:
+        """All images, or the one that `name` means, if any."""
+        if name:
+            found = self.status(name)
+            return [found] if found is not None else []
+        records = self._store.images()
+        infos = [self._info(record) for record in records]
+        if len(self._known) > len(records):
+            self._known = {info.id: self._known[info.id] for info in infos}
+        return infos
+
+    def status(self, name_or_id: str) -> ImageInfo | None:
+        """The image with this name, digest, id or unambiguous id prefix; None if there is none.
+
+        Raises InvalidArgument if several ids start with it.
+        """
+        try:
+            return self.resolve(name_or_id)
+        except NotFound:
+            return None
+
+    def resolve(self, name_or_id: str) -> ImageInfo:
+        """As `status`, but raises NotFound."""
+        text = name_or_id.strip()
+        record = self._find(text)
+        if record is None:
+            raise NotFound(f"cannot find image {text[:300]!r}; pull it first")
+        return self._info(record)
+
+    def pulls(self) -> Sequence[PullStatus]:
+        """The pulls and loads under way, oldest first."""
+        for key, pull in self._pulls.items():
+            job = self._jobs.find(key)
+            pull.status.waiters = job.waiters if job else 0
+        return sorted((pull.status for pull in self._pulls.values()), key=lambda status: status.started_at)
+
+    async def fs_info(self) -> FsUsage:
+        """What images and the containers' writable layers take, and where."""
+        usage = await self._executor.run(self._store.fs_usage)
+        return FsUsage(self._store.options.graphroot, usage.bytes, usage.inodes)
+
+    # Changes
+
+    async def pull(
+        self,
+        name: str,
+        auth: Credentials | None = None,
+        *,
+        namespace: str = "",
+        on_progress: OnProgress | None = None,
+        deadline: float | None = None,
+    ) -> ImageInfo:
+        """Get an image into the store. `namespace` is the pod's; `deadline` is in the event loop's time.
+
+        Raises InvalidArgument for a bad name, NotFound, CredentialsRefused, RegistryUnavailable, BadImage, BadContent,
+        and Unavailable if the worker came to an end.
+        """
+        request = Pull(0, _transport_stripped(name), self._settings(), auth.plain() if auth else None, namespace)
+        _check_name(request.image)
+        identity = (request.image, auth.plain().fingerprint if auth else b"", namespace)
+        key = "image:" + hashlib.sha256(msgspec.json.encode(identity)).hexdigest()
+
+        async def work(on_update: Callable[[Update], None]) -> tuple[StoredImage, ...]:
+            return await self._worker.pull(request, on_update)
+
+        stored = await self._run("PullImage", name, namespace, key, work, on_progress, deadline)
+        return self.resolve(stored[0].id)
+
+    async def load(
+        self,
+        path: str,
+        names: Sequence[str] = (),
+        *,
+        format: str = "",
+        on_progress: OnProgress | None = None,
+        deadline: float | None = None,
+    ) -> Sequence[ImageInfo]:
+        """Get the images in an OCI layout, oci-archive, docker-archive or `dir:` directory into the store.
+
+        `format` is found out if it is empty. `names` replace those in the file. Raises as `pull` does.
+        """
+        request = Load(0, path, self._settings(), format, tuple(names))
+        key = "load:" + hashlib.sha256(msgspec.json.encode(request)).hexdigest()
+
+        async def work(on_update: Callable[[Update], None]) -> tuple[StoredImage, ...]:
+            return await self._worker.load(request, on_update)
+
+        stored = await self._run("LoadImage", path, "", key, work, on_progress, deadline)
+        return [self.resolve(image.id) for image in stored]
+
+    async def remove(self, name_or_id: str) -> bool:
+        """Remove an image with all its names, whichever of them is given (as the CRI has it). False if unknown.
+
+        Raises FailedPrecondition if a container uses it.
+        """
+        info = self.status(name_or_id)
+        if info is None:
+            return False
+        try:
+            await self._executor.run(self._store.remove_image, info.id)
+        except NotFound:
+            return False
+        return True
+
+    # Inside
+
+    async def _run(
+        self,
+        kind: str,
+        subject: str,
+        namespace: str,
+        key: str,
+        work: Callable[[Callable[[Update], None]], Awaitable[tuple[StoredImage, ...]]],
+        on_progress: OnProgress | None,
+        deadline: float | None,
+    ) -> tuple[StoredImage, ...]:
+        pull = self._pulls.get(key)
+        if pull is None:
+            pull = self._pulls[key] = _Pull(PullStatus(subject, namespace))
+        elif on_progress is not None:
+            on_progress(PullProgress(list(pull.status.layers.values()), pull.status.stage))
+
+        async def supervised(job: Job) -> tuple[StoredImage, ...]:
+            def on_update(update: Update) -> None:
+                job.stage = update.stage or job.stage
+                pull.update(update)
+
+            try:
+                return await self._until_stalled(pull.status, work(on_update))
+            finally:
+                self._pulls.pop(key, None)
+
+        if on_progress is not None:
+            pull.observers.append(on_progress)
+        try:
+            return await self._jobs.run(kind, subject, supervised, key=key, deadline=deadline)
+        finally:
+            if on_progress is not None:
+                pull.observers.remove(on_progress)
+            if self._jobs.find(key) is None:
+                self._pulls.pop(key, None)
+
+    async def _until_stalled(
+        self, status: PullStatus, work: Awaitable[tuple[StoredImage, ...]]
+    ) -> tuple[StoredImage, ...]:
+        """Do `work`, but no longer than it makes progress (pull_progress_timeout)."""
+        limit = self._config.pull_progress_timeout
+        task = asyncio.ensure_future(work)
+        if limit <= 0:
+            return await task
+        try:
+            while not task.done():
+                await asyncio.wait([task], timeout=limit / 10)
+                if task.done():
+                    break
+                log.info("pull of %s: %d of %d bytes", status.image, status.bytes_done, status.bytes_total)
+                if time.monotonic() - status.progressed_at >= limit:
+                    raise DeadlineExceeded(
+                        f"cannot pull {status.image}: no progress for {limit:g} s in stage {status.stage!r}, "
+                        f"at {status.bytes_done} of {status.bytes_total} bytes"
+                    )
+            return task.result()
+        finally:
+            task.cancel()
+
+    def _settings(self) -> Settings:
+        config = self._config
+        return Settings(
+            short_name_mode=config.short_name_mode,
+            global_auth_file=config.global_auth_file,
+            namespaced_auth_dir=config.namespaced_auth_dir,
+            pause_image=config.pause_image,
+            pause_image_auth_file=config.pause_image_auth_file,
+            temporary_directory=config.big_files_temporary_dir or "/var/tmp",
+        )
+
+    def _find(self, text: str) -> ImageRecord | None:
+        bare = text.removeprefix("sha256:")
+        if is_full_id(bare):
+            return self._by_id(bare)
+        try:
+            candidates = self._candidates(_transport_stripped(text))
+        except InvalidArgument:
+            candidates = ()
+        for name in candidates:
+            if (record := self._by_name(name)) is not None:
+                return record
+        if len(bare) >= _MIN_PREFIX and all(c in "0123456789abcdef" for c in bare):
+            return self._by_id(bare)
+        return None
+
+    def _candidates(self, text: str) -> Sequence[reference.Reference]:
+        if not reference.is_short_name(text):
+            return [reference.parse(text).with_default_tag()]
+        return registries.load().local_candidates(text)
+
+    def _by_id(self, prefix: str) -> ImageRecord | None:
+        try:
+            return self._store.image(prefix)
+        except NotFound:
+            return None
+
+    def _by_name(self, name: reference.Reference) -> ImageRecord | None:
+        """By the name as it is stored; with a digest also any image of that digest which has a name there."""
+        record = self._by_id(str(name.canonical()))
+        if record is not None or name.digest is None:
+            return record
+        prefixes = (f"{name.repository}:", f"{name.repository}@")
+        for candidate in self._store.images():
+            if name.digest in candidate.digests and any(own.startswith(prefixes) for own in candidate.names):
+                return candidate
+        return None
+
+    def _info(self, record: ImageRecord) -> ImageInfo:
+        known = self._known.get(record.id)
+        if known is not None and known[0] is record:
+            return known[1]
+        pinned = self._pins.match(record.names)
+        info = make_info(record, self._store.image_size(record.id), pinned, self._store.image_big_data)
+        self._known[record.id] = (record, info)
+        return info
+
+
+def _transport_stripped(name: str) -> str:
+    return name.strip().removeprefix("docker://")
+
+
+def _check_name(image: str) -> None:
+    """A malformed name is refused here: no process is started for it."""
+    transport = image.partition(":")[0]
+    if transport not in LOCAL_TRANSPORTS:
+        reference.parse(image)

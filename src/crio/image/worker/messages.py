@@ -1,0 +1,121 @@
+"""What the daemon and the image worker say to each other: one JSON message per packet of a SOCK_SEQPACKET socket."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import msgspec
+
+from crio.base import errors as base_errors
+from crio.base.errors import CrioError, InvalidArgument
+from crio.image import errors as image_errors
+from crio.image.credentials import Credentials
+from crio.image.progress import LayerProgress
+
+LOCAL_TRANSPORTS = ("oci", "oci-archive", "docker-archive", "dir")
+"""What an image name may begin with (and a colon) when it stands for a path on the node; also formats of loads."""
+
+MAX_MESSAGE = 160 << 10
+"""Bytes; below what the kernel takes in one packet without being asked (net.core.wmem_default)."""
+
+
+class Settings(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The part of [crio.image] that pulls need; sent with each, so that a reload counts from the next one on."""
+
+    short_name_mode: str = "enforcing"
+    global_auth_file: str = ""
+    namespaced_auth_dir: str = ""
+    pause_image: str = ""
+    pause_image_auth_file: str = ""
+    temporary_directory: str = "/var/tmp"
+
+
+class Pull(msgspec.Struct, frozen=True, tag="pull", omit_defaults=True):
+    id: int
+    image: str
+    settings: Settings
+    credentials: Credentials | None = None
+    namespace: str = ""
+
+
+class Load(msgspec.Struct, frozen=True, tag="load", omit_defaults=True):
+    """`format`: oci, oci-archive, docker-archive, dir, or "" to find out. `names` replace those in the file."""
+
+    id: int
+    path: str
+    settings: Settings
+    format: str = ""
+    names: tuple[str, ...] = ()
+
+
+class Cancel(msgspec.Struct, frozen=True, tag="cancel"):
+    id: int
+    reason: str
+
+
+class Update(msgspec.Struct, frozen=True, tag="update", omit_defaults=True):
+    """What changed since the last one."""
+
+    id: int
+    layers: list[LayerProgress] = []
+    stage: str = ""
+
+
+class StoredImage(msgspec.Struct, frozen=True):
+    id: str
+    names: tuple[str, ...]
+    digest: str
+
+
+class Finished(msgspec.Struct, frozen=True, tag="finished"):
+    id: int
+    images: tuple[StoredImage, ...]
+
+
+class Failed(msgspec.Struct, frozen=True, tag="failed"):
+    """`kind` is the error's class name."""
+
+    id: int
+    kind: str
+    code: int
+    message: str
+
+
+Request: TypeAlias = Pull | Load | Cancel
+Reply: TypeAlias = Update | Finished | Failed
+
+_encoder = msgspec.json.Encoder()
+_request_decoder: msgspec.json.Decoder[Request] = msgspec.json.Decoder(Request)
+_reply_decoder: msgspec.json.Decoder[Reply] = msgspec.json.Decoder(Reply)
+
+
+def encode(message: Request | Reply) -> bytes:
+    """Raises InvalidArgument if it does not fit into a packet."""
+    data = _encoder.encode(message)
+    if len(data) > MAX_MESSAGE:
+        raise InvalidArgument(f"cannot ask the image worker: the request is longer than {MAX_MESSAGE} bytes")
+    return data
+
+
+def decode_request(data: bytes) -> Request:
+    return _request_decoder.decode(data)
+
+
+def decode_reply(data: bytes) -> Reply:
+    return _reply_decoder.decode(data)
+
+
+def failure(request_id: int, error: CrioError) -> Failed:
+    return Failed(request_id, type(error).__name__, int(error.code), error.message[:4096])
+
+
+def error_of(reply: Failed) -> CrioError:
+    """The error on this side: of the same class if it needs nothing but a message, else of the class for its code."""
+    for module in (image_errors, base_errors):
+        kind = getattr(module, reply.kind, None)
+        if isinstance(kind, type) and issubclass(kind, CrioError) and kind is not CrioError:
+            return kind(reply.message)
+    for kind in CrioError.__subclasses__():
+        if kind.__module__ == base_errors.__name__ and kind.code == reply.code:
+            return kind(reply.message)
+    return CrioError(reply.message)
