@@ -65,6 +65,8 @@ class HostFacts:
     """Whether the memory controller counts swap."""
     seccomp_actions: frozenset[str] = frozenset({"errno", "allow"})
     """Empty: the kernel has no seccomp filters."""
+    absent_architectures: frozenset[str] = frozenset()
+    """Secondary architectures of seccomp filters that the kernel cannot run."""
     apparmor: bool = False
     selinux: bool = False
     fips: bool = False
@@ -89,6 +91,7 @@ def gather(cgroups: CgroupFs | None = None) -> HostFacts:
         controllers=groups.controllers,
         memory_swap=_counts_swap(groups),
         seccomp_actions=seccomp.actions(),
+        absent_architectures=seccomp.absent_architectures(),
         apparmor=apparmor.is_enabled(),
         selinux=selinux.is_enabled(),
         fips=_read_int("/proc/sys/crypto/fips_enabled") == 1,

@@ -7,17 +7,19 @@ that the profile asks about, so that most containers share one.
 
 from __future__ import annotations
 
+import base64
 import errno
 import logging
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from importlib import resources
+from typing import NamedTuple
 
 import msgspec
 from msgspec import Raw, Struct, field
 
-from crio.base.errors import CrioError, InvalidArgument
+from crio.base.errors import CrioError, InvalidArgument, Unimplemented
 from crio.base.files import read_bounded
 from crio.linux.seccomp import ARCHITECTURES, SHORT_ARCHITECTURES
 from crio.spec import oci_runtime as oci
@@ -29,6 +31,7 @@ MAX_PROFILE = 1 << 20
 
 _BUILT_IN = "default_seccomp.json"
 _MAX_COMPILED = 64
+_NOTIFY = "SCMP_ACT_NOTIFY"
 _MAX_FILES = 256
 _OPERATORS = frozenset(f"SCMP_CMP_{name}" for name in ("NE", "LT", "LE", "EQ", "GE", "GT", "MASKED_EQ"))
 _ACTIONS = frozenset(
@@ -77,12 +80,23 @@ class Document(Struct, frozen=True, rename="camel"):
 
 _decoder = msgspec.json.Decoder(Document)
 
+Deferrer = Callable[[Callable[[], None]], object]
+"""Runs a function soon, in a thread."""
+
+
+class Target(NamedTuple):
+    """The kernel that a filter is for: its machine as uname(2) names it, and what it cannot run."""
+
+    machine: str
+    absent: frozenset[str] = frozenset()
+
 
 class Profile:
     """A checked profile that can be compiled for containers. Safe to share; never changes."""
 
-    def __init__(self, document: Document, source: str) -> None:
+    def __init__(self, document: Document, source: str, defer: Deferrer | None = None) -> None:
         self.source = source
+        self._defer = defer
         self._document = document
         self._asked_caps = frozenset(
             name
@@ -90,39 +104,71 @@ class Profile:
             for condition in (rule.includes, rule.excludes)
             for name in condition.caps
         )
-        self._compiled: dict[tuple[str, frozenset[str]], Raw] = {}
+        self._compiled: dict[frozenset[str], Raw] = {}
+        self._programs: dict[frozenset[str], str] = {}
 
-    def compile(self, capabilities: Iterable[str], architecture: str) -> Raw:
+    def compile(self, capabilities: Iterable[str], target: Target) -> Raw:
         """The `linux.seccomp` object for a container with these capabilities (its bounding set).
 
-        `architecture` as uname(2) names it.
+        `target` is the same for all calls: that of the running kernel.
         """
         asked = self._asked_caps.intersection(capabilities)
-        key = (architecture, asked)
-        found = self._compiled.get(key)
+        found = self._compiled.get(asked)
         if found is None:
-            found = oci.encode_raw(self.resolve(asked, architecture))
+            found = oci.encode_raw(self.resolve(asked, target))
             if len(self._compiled) >= _MAX_COMPILED:
                 self._compiled.clear()
-            self._compiled[key] = found
+            self._compiled[asked] = found
         return found
 
-    def compile_notified(self, capabilities: Iterable[str], architecture: str, listener: str, metadata: str) -> Raw:
+    def program(self, capabilities: Iterable[str], target: Target) -> str:
+        """The same as the kernel's filter program, in base64; "" if there is none (yet).
+
+        Making it takes some 15 ms: where work can be deferred, the first containers of a profile go without. Filters
+        with flags or a listener are left to the runtime.
+        """
+        asked = self._asked_caps.intersection(capabilities)
+        if asked not in self._programs:
+            if len(self._programs) >= _MAX_COMPILED:
+                self._programs.clear()
+            self._programs[asked] = ""
+            if self._defer is None:
+                self.make_program(asked, target)
+            else:
+                self._defer(lambda: self.make_program(asked, target))
+        return self._programs.get(asked, "")
+
+    def make_program(self, capabilities: Iterable[str], target: Target) -> None:
+        """Make the program that `program` returns from then on; in a thread, if there is a loop to hold up."""
+        asked = self._asked_caps.intersection(capabilities)
+        rules = self.resolve(asked, target)
+        if rules.flags or rules.listener_path or any(rule.action == _NOTIFY for rule in rules.syscalls):
+            self._programs[asked] = ""
+            return
+        from crio.linux.libseccomp import export_bpf  # lazy: only for runtimes that take a program
+
+        try:
+            self._programs[asked] = base64.b64encode(export_bpf(rules)).decode()
+        except Unimplemented as error:
+            log.info("seccomp profile %s is compiled by the runtime: %s", self.source, error)
+            self._programs[asked] = ""
+
+    def compile_notified(self, capabilities: Iterable[str], target: Target, listener: str, metadata: str) -> Raw:
         """As `compile`, but calls that a rule makes fail are reported to the socket `listener` instead.
 
         The default action cannot be reported: a filter which asks about every call would stop the runtime itself.
         """
-        resolved = self.resolve(self._asked_caps.intersection(capabilities), architecture)
+        resolved = self.resolve(self._asked_caps.intersection(capabilities), target)
         for rule in resolved.syscalls:
             if rule.action in _FAILING:
-                rule.action, rule.errno_ret = "SCMP_ACT_NOTIFY", None
+                rule.action, rule.errno_ret = _NOTIFY, None
         resolved.listener_path, resolved.listener_metadata = listener, metadata
         return oci.encode_raw(resolved)
 
-    def resolve(self, capabilities: frozenset[str], architecture: str) -> oci.Seccomp:
+    def resolve(self, capabilities: frozenset[str], target: Target) -> oci.Seccomp:
         """The rules whose conditions hold; plain rules with the same action are joined into one."""
         document = self._document
-        short = SHORT_ARCHITECTURES.get(architecture, architecture)
+        short = SHORT_ARCHITECTURES.get(target.machine, target.machine)
         rules: list[oci.SeccompSyscall] = []
         plain: dict[tuple[str, int | None], oci.SeccompSyscall] = {}
         for rule in document.syscalls or ():
@@ -141,23 +187,23 @@ class Profile:
         return oci.Seccomp(
             default_action=document.default_action,
             default_errno_ret=_errno(document.default_errno_ret, document.default_errno),
-            architectures=self._architectures(ARCHITECTURES.get(architecture, "")),
+            architectures=self._architectures(ARCHITECTURES.get(target.machine, ""), target.absent),
             flags=list(document.flags or ()),
             listener_path=document.listener_path,
             listener_metadata=document.listener_metadata,
             syscalls=rules,
         )
 
-    def _architectures(self, native: str) -> list[str]:
+    def _architectures(self, native: str, absent: frozenset[str]) -> list[str]:
         if self._document.architectures:
             return list(self._document.architectures)
         for entry in self._document.arch_map or ():
             if entry.architecture == native:
-                return [native, *(entry.sub_architectures or ())]
+                return [native, *(name for name in entry.sub_architectures or () if name not in absent)]
         return []
 
 
-def parse(data: bytes, source: str) -> Profile:
+def parse(data: bytes, source: str, defer: Deferrer | None = None) -> Profile:
     """A profile from JSON. Raises InvalidArgument that names `source` and what is wrong."""
     try:
         document = _decoder.decode(data)
@@ -182,7 +228,7 @@ def parse(data: bytes, source: str) -> Profile:
                 raise InvalidArgument(
                     f"cannot use seccomp profile {source}: minKernel {condition.min_kernel!r} is no version"
                 )
-    return Profile(document, source)
+    return Profile(document, source, defer)
 
 
 def _check_action(action: str, source: str) -> None:
@@ -223,11 +269,13 @@ def _kernel_at_least(wanted: str) -> bool:
 class SeccompProfiles:
     """The profiles of this node: the default, those of handlers and of localhost files, each read and checked once.
 
-    A file is read again when it has changed. Not safe for use from several threads.
+    A file is read again when it has changed. `defer` takes slow work off the caller's hands. Not safe for use from
+    several threads.
     """
 
-    def __init__(self, default_path: str = "") -> None:
+    def __init__(self, default_path: str = "", defer: Deferrer | None = None) -> None:
         self._default_path = default_path
+        self._defer = defer
         self._built_in: Profile | None = None
         self._files: dict[str, tuple[tuple[int, int, int], Profile]] = {}
         self._warned: set[str] = set()
@@ -257,7 +305,7 @@ class SeccompProfiles:
     def built_in(self) -> Profile:
         if self._built_in is None:
             data = resources.files("crio.security").joinpath(_BUILT_IN).read_bytes()
-            self._built_in = parse(data, "(built-in)")
+            self._built_in = parse(data, "(built-in)", self._defer)
         return self._built_in
 
     def from_file(self, path: str) -> Profile:
@@ -272,7 +320,7 @@ class SeccompProfiles:
         known = self._files.get(path)
         if known is not None and known[0] == version:
             return known[1]
-        profile = parse(read_bounded(path, MAX_PROFILE), path)
+        profile = parse(read_bounded(path, MAX_PROFILE), path, self._defer)
         if len(self._files) >= _MAX_FILES:
             self._files.clear()
         self._files[path] = (version, profile)

@@ -18,6 +18,8 @@ from crio.container.specgen.input import ContainerInput
 
 PREFIX = "io.kubernetes.cri-o."
 _GRACE_PERIOD = "io.kubernetes.pod.terminationGracePeriod"
+_SECCOMP_PROGRAM = "run.oci.seccomp_bpf_data"
+"""crun(1): it installs this filter, rather than spending most of its time on compiling `linux.seccomp`."""
 _SECONDS = re.compile(r"\d{1,10}")
 _encoder = msgspec.json.Encoder()
 
@@ -31,6 +33,7 @@ def all_annotations(
     seccomp_reference: str,
     stop_signal: str,
     runtime_path: str = "",
+    seccomp_program: str = "",
 ) -> dict[str, str]:
     """All annotations of the specification. `pod` and `container` are already filtered for what is allowed."""
     config, sandbox, image = given.config, given.sandbox, given.image
@@ -78,6 +81,8 @@ def all_annotations(
         found[PREFIX + key] = value
     found["io.container.manager"] = "cri-o"
     found[STOP_SIGNAL] = stop_signal
+    if seccomp_program:
+        found[_SECCOMP_PROGRAM] = seccomp_program
     if runtime_path:
         found[PLATFORM_RUNTIME_PATH] = runtime_path
     return found

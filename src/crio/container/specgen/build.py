@@ -92,6 +92,7 @@ def _build(of: Draft, root_fd: int) -> ContainerPlan:
             volumes=asked.reported,
             seccomp_reference=filter_.reference,
             stop_signal=stop.name,
+            seccomp_program=filter_.program,
         ),
         linux=oci.Linux(
             uid_mappings=list(given.sandbox.uid_mappings),
@@ -211,6 +212,7 @@ def _seccomp(of: Draft, sets: oci.Capabilities) -> seccomp.Choice:
         annotations=of.pod_annotations,
         container_id=given.id,
         notifier_directory=given.seccomp_notifier_directory,
+        takes_program=given.handler.seccomp_program,
     )
 
 

@@ -69,6 +69,8 @@ class HandlerFacts:
     settings: RuntimeHandler = RuntimeHandler()  # noqa: RUF009 - frozen
     recursive_read_only: bool = False
     idmapped_mounts: bool = False
+    seccomp_program: bool = False
+    """crun: takes a ready filter by its annotation run.oci.seccomp_bpf_data."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from crio.api.runtime.v1 import api_pb2 as pb
 from crio.base.errors import FailedPrecondition, InvalidArgument, ResourceExhausted
 from crio.container.specgen.annotation_names import OLDER, SECCOMP_NOTIFIER_ACTION, SECCOMP_PROFILE, find
 from crio.security.host import HostFacts
-from crio.security.seccomp import MAX_PROFILE, Profile, SeccompProfiles, parse
+from crio.security.seccomp import MAX_PROFILE, Profile, SeccompProfiles, Target, parse
 from crio.spec.oci_runtime import NONE
 
 UNCONFINED, RUNTIME_DEFAULT = "Unconfined", "RuntimeDefault"
@@ -22,6 +22,8 @@ class Choice(NamedTuple):
     encoded: Raw = NONE
     reference: str = UNCONFINED
     listener: str = ""
+    program: str = ""
+    """The filter as the kernel takes it, in base64, for a runtime that can use it."""
 
 
 def artifact_reference(
@@ -59,6 +61,7 @@ def choose(
     annotations: Mapping[str, str],
     container_id: str,
     notifier_directory: str,
+    takes_program: bool = False,
 ) -> Choice:
     """The profile, compiled for the container's capabilities.
 
@@ -92,10 +95,12 @@ def choose(
         profile, reference = parse(artifact, "of an OCI artifact"), ""
     else:
         return Choice()
+    target = Target(host.architecture, host.absent_architectures)
     if find(annotations, SECCOMP_NOTIFIER_ACTION) is None or "user_notif" not in host.seccomp_actions:
-        return Choice(profile.compile(capabilities, host.architecture), reference)
+        program = profile.program(capabilities, target) if takes_program else ""
+        return Choice(profile.compile(capabilities, target), reference, program=program)
     listener = os.path.join(notifier_directory, container_id)
-    encoded = profile.compile_notified(capabilities, host.architecture, listener, container_id)
+    encoded = profile.compile_notified(capabilities, target, listener, container_id)
     return Choice(encoded, reference, listener)
 
 

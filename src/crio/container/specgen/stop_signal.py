@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import signal
+from functools import lru_cache
 from typing import NamedTuple
 
 from crio.api.runtime.v1 import api_pb2 as pb
@@ -60,6 +61,7 @@ def name_of(number: int) -> str:
         return str(number)
 
 
+@lru_cache(maxsize=128)
 def value_of(number: int) -> pb.Signal.ValueType:
     """The CRI's value for a signal; RUNTIME_DEFAULT if it has none."""
     name = name_of(number).replace("+", "PLUS").replace("-", "MINUS")
