@@ -32,6 +32,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stderr.close()
         return 1
+    except OSError as error:
+        print(f"crio: {error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         return 130
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from crio.cli.crio_commands.command import Call
@@ -10,6 +11,7 @@ from crio.cli.crio_commands.command import Call
 def run(call: Call) -> int:
     from crio.config import load
 
+    _join_mount_namespace(os.environ.get("KUBENSMNT", ""))
     flags = {name: value for name, value in call.global_flags.items() if name not in ("help", "version")}
     loaded = load(flags)
     for warning in loaded.warnings:
@@ -17,3 +19,15 @@ def run(call: Call) -> int:
     from crio.daemon.main import main
 
     return main(loaded)
+
+
+def _join_mount_namespace(path: str) -> None:
+    """Before any thread exists. The daemon can do without: then it says so and stays where it is."""
+    if not path:
+        return
+    from crio.linux.mount_namespace import join
+
+    try:
+        join(path)
+    except OSError as error:
+        print(f"crio: warning: cannot join the mount namespace {path} of KUBENSMNT: {error.strerror}", file=sys.stderr)

@@ -136,6 +136,10 @@ def _crio_conf_d() -> Iterator[Part]:
 
 _ENVIRONMENT = (
     ("NOTIFY_SOCKET, WATCHDOG_USEC", "Set by systemd: where readiness and signs of life are reported to."),
+    (
+        "KUBENSMNT",
+        "File on which a mount namespace is bound, which the daemon joins. If it cannot, it warns and goes on without.",
+    ),
     ("CONTAINERS_STORAGE_CONF", "File in place of /etc/containers/storage.conf."),
     ("CONTAINERS_REGISTRIES_CONF", "File in place of /etc/containers/registries.conf."),
     ("HTTP_PROXY, HTTPS_PROXY, NO_PROXY", "Proxies for pulls."),

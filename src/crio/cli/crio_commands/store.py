@@ -1,0 +1,63 @@
+"""The node's store for commands that work on it without the daemon."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+from collections.abc import Iterator
+
+from crio.base.errors import FailedPrecondition
+from crio.config import Config
+from crio.storage import Store, StoreOptions
+
+
+@contextlib.contextmanager
+def opened(config: Config) -> Iterator[Store]:
+    """The store that `config` names, open for the time of the block."""
+    store = Store.open(
+        StoreOptions(
+            graphroot=config.crio.root,
+            runroot=config.crio.runroot,
+            driver=config.crio.storage_driver,
+            driver_options=config.crio.storage_option,
+            imagestore=config.crio.imagestore or None,
+        )
+    )
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+def is_ours(metadata: str) -> bool:
+    """Whether a container's metadata is that of a CRI-O: podman's and buildah's name no pod."""
+    try:
+        content = json.loads(metadata)
+    except ValueError:
+        return False
+    return isinstance(content, dict) and bool(content.get("pod-id")) and bool(content.get("pod-name"))
+
+
+def refuse_beside_daemon(config: Config, what: str) -> None:
+    """FailedPrecondition if a daemon serves on the configured socket."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(config.api.listen)
+        except OSError:
+            return
+    raise FailedPrecondition(f"cannot {what}: crio runs at {config.api.listen}; stop it first")
+
+
+def mounted_below(root: str) -> list[str]:
+    """Mount points below a directory, which running containers of any tool have."""
+    prefix = os.path.realpath(root) + "/"
+    found = []
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+        for line in file:
+            point = line.split(" ")[4]
+            # The driver keeps its own directory mounted on itself; that is no container.
+            if point.startswith(prefix) and point.count("/") > prefix.count("/"):
+                found.append(point)
+    return found
