@@ -1,0 +1,159 @@
+"""Commands in running containers: to their end for the CRI's ExecSync, or with live streams for Exec and Attach."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+from collections.abc import Sequence
+
+from crio.base.errors import FailedPrecondition, InvalidArgument
+from crio.conmon.client import ExecProcess, ZygoteClient
+from crio.conmon.launch import CONSOLE_PLACEHOLDER
+from crio.conmon.spec import ExecSpec
+from crio.conmon.watch import Monitor
+from crio.container.container import Container
+from crio.container.manager import ContainerManager
+from crio.runtime.exec import ExecFiles, ExecResult, exec_sync
+from crio.wire.remotecommand import Size
+
+TIMED_OUT = b"command timed out"
+
+
+class Execs:
+    """Runs commands in containers, and connects to their streams."""
+
+    def __init__(self, containers: ContainerManager, zygote: ZygoteClient) -> None:
+        self._containers = containers
+        self._zygote = zygote
+
+    def running(self, container_id: str) -> Container:
+        """The container, if a command can be run in it. Raises NotFound, FailedPrecondition."""
+        container = self._containers.get(container_id)
+        if not container.running or container.execs_refused:
+            raise FailedPrecondition(
+                f"cannot execute in container {container.short_id}: it is "
+                + ("being stopped" if container.running else f"{container.state.name}, not RUNNING")
+            )
+        return container
+
+    async def run(self, container_id: str, command: Sequence[str], timeout: float) -> ExecResult:
+        """Run a command to its end; `timeout` in seconds, 0 for none.
+
+        One that takes too long is killed: its exit code is -1 then, and its standard error says so.
+        """
+        if not command:
+            raise InvalidArgument("cannot execute: the command is empty")
+        if timeout < 0:
+            raise InvalidArgument(f"cannot execute: the timeout {timeout:g} is negative")
+        container = self.running(container_id)
+        runtime = self._containers.runtime(container)
+        result = await exec_sync(runtime, container.id, container.directory, command, timeout)
+        if result.timed_out:
+            return ExecResult(b"", TIMED_OUT, -1, timed_out=True)
+        return result
+
+    async def exec(
+        self, container_id: str, command: Sequence[str], *, tty: bool, stdin: bool, stdout: bool, stderr: bool
+    ) -> StreamedProcess:
+        """Start a command whose streams the caller serves. Raises as `running`, and RuntimeFailed."""
+        container = self.running(container_id)
+        runtime = self._containers.runtime(container)
+        files = ExecFiles(container.directory, command, terminal=tty)
+        console = ["--console-socket", CONSOLE_PLACEHOLDER] if tty else []
+        argv = runtime.command(
+            "exec", "--detach", "--process", files.process, "--pid-file", files.pid, *console, container.id
+        )
+        pipes = _Pipes() if not tty else None
+        try:
+            process = await self._zygote.exec(
+                ExecSpec(argv=argv, pid_file=files.pid, directory=container.directory, terminal=tty),
+                pipes.theirs if pipes is not None else (),
+            )
+        except BaseException:
+            if pipes is not None:
+                pipes.close_ours()
+            raise
+        finally:
+            files.remove()
+            if pipes is not None:
+                pipes.close_theirs()
+        if pipes is None:
+            os.set_blocking(process.master, False)
+            return StreamedProcess(process, process.master, process.master, -1)
+        return StreamedProcess(process, *pipes.keep(stdin=stdin, stdout=stdout, stderr=stderr))
+
+    async def attach(
+        self, container_id: str, *, tty: bool, stdin: bool, stdout: bool, stderr: bool
+    ) -> ContainerAttachment:
+        """Connect to the streams of a running container. Raises as `running`."""
+        container = self.running(container_id)
+        monitor = self._containers.monitor(container)
+        return ContainerAttachment(monitor, monitor.open_attach())
+
+
+class StreamedProcess:
+    """A command that runs in a container, as the streaming server wants it (see `streaming.backend.Process`)."""
+
+    def __init__(self, process: ExecProcess, stdin: int, stdout: int, stderr: int) -> None:
+        self._process = process
+        self.stdin, self.stdout, self.stderr = stdin, stdout, stderr
+
+    async def resize(self, size: Size) -> None:
+        from crio.linux.pty import set_window_size
+
+        with contextlib.suppress(OSError):
+            set_window_size(self._process.master, size.height, size.width)
+
+    async def wait(self) -> int:
+        return await self._process.wait()
+
+    async def close(self) -> None:
+        self._process.close()
+
+
+class ContainerAttachment:
+    """A connection to a container's monitor, as the streaming server wants it (see `streaming.backend.Attachment`)."""
+
+    def __init__(self, monitor: Monitor, connection: socket.socket) -> None:
+        self._monitor = monitor
+        self.socket = connection
+
+    async def resize(self, size: Size) -> None:
+        await self._monitor.resize(size.height, size.width)
+
+    async def close(self) -> None:
+        await asyncio.sleep(0)
+
+
+class _Pipes:
+    """The pipes of a command without a terminal."""
+
+    def __init__(self) -> None:
+        stdin_read, stdin_write = os.pipe2(os.O_CLOEXEC)
+        stdout_read, stdout_write = os.pipe2(os.O_CLOEXEC)
+        stderr_read, stderr_write = os.pipe2(os.O_CLOEXEC)
+        self.theirs = (stdin_read, stdout_write, stderr_write)
+        self._ours = [stdin_write, stdout_read, stderr_read]
+        for fd in self._ours:
+            os.set_blocking(fd, False)
+
+    def close_theirs(self) -> None:
+        for fd in self.theirs:
+            os.close(fd)
+
+    def close_ours(self) -> None:
+        for fd in self._ours:
+            os.close(fd)
+
+    def keep(self, *, stdin: bool, stdout: bool, stderr: bool) -> tuple[int, int, int]:
+        """Our ends; those that the client has no stream for are closed, so that the command sees an end of file."""
+        kept = []
+        for fd, wanted in zip(self._ours, (stdin, stdout, stderr), strict=True):
+            if wanted:
+                kept.append(fd)
+            else:
+                os.close(fd)
+                kept.append(-1)
+        return kept[0], kept[1], kept[2]

@@ -1,0 +1,110 @@
+"""One OCI runtime program, called by its command line. Every call is bounded in time."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from crio.base.errors import Internal
+from crio.base.process import Completed, ProcessTimeout, run
+from crio.conmon.errors import RuntimeFailed, RuntimeTimeout, sentence
+from crio.runtime.features import Features, parse_features
+
+log = logging.getLogger(__name__)
+
+CallObserver = Callable[..., None]
+"""Is called with the handler's name, the call's name and its seconds, and `failed`."""
+
+_CALL_TIMEOUT = 60.0
+_PROBE_TIMEOUT = 10.0
+
+
+class OciRuntime:
+    """The runtime of one handler. `global_arguments` come before the command, after `--root`."""
+
+    def __init__(
+        self, name: str, path: str, root: str, *, systemd_cgroup: bool = False, observe: CallObserver | None = None
+    ) -> None:
+        self.name = name
+        self.path = path
+        self.root = root
+        self.global_arguments: Sequence[str] = ["--systemd-cgroup"] if systemd_cgroup else []
+        self._observe = observe
+        self._features: Features | None = None
+
+    async def start(self, container_id: str) -> None:
+        """Let the created container's process run. Raises RuntimeFailed, RuntimeTimeout."""
+        await self._call("start", container_id)
+
+    async def kill(self, container_id: str, number: int, *, every: bool = False) -> None:
+        """Send signal `number` to the first process, or to `every` process of the container."""
+        await self._call("kill", *(["--all"] if every else []), container_id, str(number))
+
+    async def delete(self, container_id: str, *, force: bool = False) -> None:
+        """Forget the container, and with `force` end it first. One that the runtime does not know is fine then."""
+        await self._call("delete", *(["--force"] if force else []), container_id)
+
+    async def pause(self, container_id: str) -> None:
+        await self._call("pause", container_id)
+
+    async def resume(self, container_id: str) -> None:
+        await self._call("resume", container_id)
+
+    async def update(self, container_id: str, resources: bytes) -> None:
+        """Change limits; `resources` is the JSON of the specification's `linux.resources`."""
+        await self._call("update", "--resources", "-", container_id, stdin=resources)
+
+    async def state(self, container_id: str) -> str:
+        """The status that the runtime tells: creating, created, running, stopped (OCI runtime spec, runtime.md)."""
+        done = await self._call("state", container_id)
+        try:
+            return msgspec.json.decode(done.stdout, type=_State).status
+        except msgspec.DecodeError as error:
+            raise Internal(
+                f"cannot read the state of container {container_id[:12]} from {self.name}: {error}"
+            ) from None
+
+    async def features(self) -> Features:
+        """What the runtime can do, asked once. One without the command `features` can do the least."""
+        if self._features is None:
+            try:
+                done = await run([self.path, "features"], timeout=_PROBE_TIMEOUT, check=False)
+                self._features = parse_features(done.stdout) if done.returncode == 0 else Features()
+            except (OSError, ProcessTimeout) as error:
+                log.warning("cannot ask %s for its features: %s", self.path, error)
+                self._features = Features()
+        return self._features
+
+    def command(self, verb: str, *arguments: str) -> list[str]:
+        """A whole command line."""
+        root = ["--root", self.root] if self.root else []
+        return [self.path, *root, *self.global_arguments, verb, *arguments]
+
+    async def _call(self, verb: str, *arguments: str, stdin: bytes | None = None) -> Completed:
+        container_id = next(argument for argument in arguments if not argument.startswith("-"))
+        what = f"{verb} container {container_id[:12]}"
+        begin = time.perf_counter()
+        failed = True
+        try:
+            done = await run(self.command(verb, *arguments), timeout=_CALL_TIMEOUT, stdin=stdin, check=False)
+            failed = done.returncode != 0
+        except ProcessTimeout:
+            raise RuntimeTimeout(
+                f"cannot {what}: {self.name} was killed after {_CALL_TIMEOUT:g} s without an end"
+            ) from None
+        except OSError as error:
+            raise RuntimeFailed(what, self.name, f"cannot run {self.path}: {os.strerror(error.errno or 0)}") from None
+        finally:
+            if self._observe is not None:
+                self._observe(self.name, verb, time.perf_counter() - begin, failed=failed)
+        if failed:
+            raise RuntimeFailed(what, self.name, sentence(done.stderr.decode("utf-8", "replace")))
+        return done
+
+
+class _State(msgspec.Struct):
+    status: str

@@ -1,0 +1,41 @@
+"""What a runtime says of itself (OCI runtime spec, features.md)."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Features(msgspec.Struct, frozen=True):
+    """The parts that the CRI hands on to the kubelet."""
+
+    recursive_read_only: bool = False
+    idmapped_mounts: bool = False
+
+
+class _Extension(msgspec.Struct):
+    enabled: bool = False
+
+
+class _MountExtensions(msgspec.Struct):
+    idmap: _Extension = msgspec.field(default_factory=_Extension)
+
+
+class _Linux(msgspec.Struct, rename="camel"):
+    mount_extensions: _MountExtensions = msgspec.field(default_factory=_MountExtensions)
+
+
+class _Document(msgspec.Struct, rename="camel"):
+    mount_options: list[str] = []
+    linux: _Linux = msgspec.field(default_factory=_Linux)
+
+
+def parse_features(text: bytes) -> Features:
+    """The runtime's answer; one that can't be understood promises nothing."""
+    try:
+        document = msgspec.json.decode(text, type=_Document)
+    except msgspec.DecodeError:
+        return Features()
+    return Features(
+        recursive_read_only="rro" in document.mount_options,
+        idmapped_mounts=document.linux.mount_extensions.idmap.enabled,
+    )

@@ -1,0 +1,61 @@
+"""The runtime handlers of crio.conf."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+
+from crio.base.errors import NotFound, Unimplemented
+from crio.config.tables.handler import RuntimeHandler
+from crio.config.tables.runtime import Runtime
+from crio.runtime.driver import CallObserver, OciRuntime
+
+
+class Runtimes:
+    """The runtimes by the name of their handler."""
+
+    def __init__(self, config: Runtime, observe: CallObserver | None = None) -> None:
+        self._observe = observe
+        self._runtimes: dict[str, OciRuntime] = {}
+        self.replace(config)
+
+    def replace(self, config: Runtime) -> None:
+        """Take over another configuration; containers keep working as long as their handler keeps its name."""
+        systemd = config.cgroup_manager == "systemd"
+        self._runtimes = {
+            name: self._make(name, handler, systemd=systemd)
+            for name, handler in config.runtimes.items()
+            if handler.runtime_type in ("", "oci")
+        }
+        self.default_name = config.default_runtime
+        if self.default_name not in self._runtimes:
+            raise Unimplemented(
+                f"cannot use default_runtime {self.default_name!r}: its runtime_type is "
+                f"{config.runtimes[self.default_name].runtime_type!r}, and only oci is there in this release"
+            )
+
+    def _make(self, name: str, handler: RuntimeHandler, *, systemd: bool) -> OciRuntime:
+        return OciRuntime(
+            name, handler.runtime_path, handler.runtime_root, systemd_cgroup=systemd, observe=self._observe
+        )
+
+    def get(self, name: str) -> OciRuntime:
+        """The runtime of a handler, "" for the default one. Raises NotFound."""
+        runtime = self._runtimes.get(name or self.default_name)
+        if runtime is None:
+            raise NotFound(f"cannot find runtime handler {name!r}: it is not in crio.conf any more")
+        return runtime
+
+    def items(self) -> Iterable[tuple[str, OciRuntime]]:
+        return self._runtimes.items()
+
+    def values(self) -> Iterable[OciRuntime]:
+        return self._runtimes.values()
+
+    @property
+    def default(self) -> OciRuntime:
+        return self._runtimes[self.default_name]
+
+    async def probe(self) -> None:
+        """Ask all runtimes for their features, so that no call has to wait for it later."""
+        await asyncio.gather(*(runtime.features() for runtime in self._runtimes.values()))
