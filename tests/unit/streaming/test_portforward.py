@@ -1,0 +1,186 @@
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from streaming_bed import Bed, SpdyClient, TunnelReader
+
+PROTOCOL = "portforward.k8s.io"
+
+
+@asynccontextmanager
+async def pod_server(handler: str = "echo") -> AsyncIterator[int]:
+    """A TCP server of a pod; its port."""
+    tasks: set[asyncio.Task[None]] = set()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            if handler == "greet":
+                writer.write(b"hello")
+            elif handler == "upper at the end":
+                writer.write((await reader.read()).upper())
+            else:
+                while data := await reader.read(65536):
+                    writer.write(data)
+                    await writer.drain()
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+        for task in tasks:
+            task.cancel()
+
+
+async def over(bed: Bed, transport: str, port: int) -> SpdyClient:
+    url = bed.server.port_forward_url("pod", [port])
+    if transport == "spdy":
+        return await bed.spdy(url, PROTOCOL)
+    pipe = TunnelReader(await bed.websocket(url, "SPDY/3.1+" + PROTOCOL))
+    return SpdyClient(pipe, pipe)
+
+
+def open_pair(client: SpdyClient, port: int, request_id: str = "0") -> tuple[int, int]:
+    error = client.open("error", port=str(port), requestID=request_id)
+    return error, client.open("data", port=str(port), requestID=request_id)
+
+
+@pytest.mark.parametrize("transport", ["spdy", "tunnel"])
+async def test_many_connections_through_one_session(transport: str) -> None:
+    async with Bed() as bed, pod_server() as port:
+        client = await over(bed, transport, port)
+        pairs = [open_pair(client, port, str(number)) for number in range(20)]
+        for number, (error, data) in enumerate(pairs):
+            client.send(error, b"", fin=True)
+            client.send(data, b"%d" % number * 100, fin=True)
+        await client.read_until_ended(*(stream for pair in pairs for stream in pair))
+        for number, (error, data) in enumerate(pairs):
+            assert client.received[data] == b"%d" % number * 100
+            assert client.received[error] == b""
+        assert not client.closed
+
+
+@pytest.mark.parametrize("transport", ["spdy", "tunnel"])
+async def test_large_transfers_in_both_directions(transport: str) -> None:
+    block = os.urandom(100_000)
+    async with Bed() as bed, pod_server() as port:
+        client = await over(bed, transport, port)
+        _, data = open_pair(client, port)
+        reading = asyncio.create_task(client.read_bytes(data, 100 * len(block)))
+        for _ in range(100):
+            client.send(data, block)
+            if transport == "spdy":
+                await client.writer.drain()
+        assert await reading == block * 100
+
+
+async def test_half_close_reaches_the_pod_which_still_answers() -> None:
+    async with Bed() as bed, pod_server("upper at the end") as port:
+        client = await over(bed, "spdy", port)
+        error, data = open_pair(client, port)
+        client.send(data, b"abc", fin=True)
+        await client.read_until_ended(error, data)
+        assert client.received[data] == b"ABC"
+
+
+async def test_pod_that_closes_ends_the_data_stream() -> None:
+    async with Bed() as bed, pod_server("greet") as port:
+        client = await over(bed, "spdy", port)
+        error, data = open_pair(client, port)
+        await client.read_until_ended(data)
+        assert client.received[data] == b"hello"
+        client.send(data, b"", fin=True)
+        await client.read_until_ended(error)
+
+
+async def test_port_that_nobody_listens_on_is_told_on_the_error_stream() -> None:
+    async with Bed() as bed:
+        async with pod_server() as port:
+            pass
+        client = await over(bed, "spdy", port)
+        error, data = open_pair(client, port)
+        await client.read_until_ended(error, data)
+        assert f"error forwarding port {port} to pod pod".encode() in client.received[error]
+        assert not client.closed
+
+
+async def test_reset_of_one_connection_leaves_the_others() -> None:
+    async with Bed() as bed, pod_server() as port:
+        client = await over(bed, "spdy", port)
+        _, first = open_pair(client, port, "a")
+        error, second = open_pair(client, port, "b")
+        # Much is on its way on both when the first is reset.
+        for _ in range(50):
+            client.send(first, bytes(100_000))
+        client.send(second, b"x" * 200_000)
+        client.reset(first)
+        client.send(second, b"", fin=True)
+        await client.read_until_ended(second, error)
+        assert client.received[second] == b"x" * 200_000
+        while bed.server.statistics()["sessions"] != 1:
+            await asyncio.sleep(0.01)
+
+
+async def test_clients_without_request_ids_are_paired_by_stream() -> None:
+    async with Bed() as bed, pod_server("greet") as port:
+        client = await over(bed, "spdy", port)
+        client.open("error", port=str(port))
+        data = client.open("data", port=str(port))
+        await client.read_until_ended(data)
+        assert client.received[data] == b"hello"
+
+
+@pytest.mark.parametrize(
+    "headers", [{"port": "0"}, {"port": "65536"}, {"port": "x"}, {}, {"port": "-1"}, {"port": "8" * 5000}]
+)
+async def test_wrong_ports_are_refused(headers: dict[str, str]) -> None:
+    async with Bed() as bed:
+        client = await over(bed, "spdy", 80)
+        stream = client.open("data", **headers)
+        while stream not in client.resets:
+            await client.step()
+
+
+async def test_wrong_kinds_and_doubles_are_refused() -> None:
+    async with Bed() as bed:
+        client = await over(bed, "spdy", 80)
+        client.open("error", port="80", requestID="1")
+        wrong = [client.open("stdout", port="80"), client.open("error", port="80", requestID="1")]
+        while not client.resets.keys() >= set(wrong):
+            await client.step()
+
+
+async def test_half_pair_is_given_up() -> None:
+    async with Bed(creation_timeout=0.05) as bed:
+        client = await over(bed, "spdy", 80)
+        stream = client.open("error", port="80", requestID="1")
+        while stream not in client.resets:
+            await client.step()
+
+
+@pytest.mark.parametrize("protocol", ["v4.channel.k8s.io", "v4.base64.channel.k8s.io"])
+async def test_websocket_channels(protocol: str) -> None:
+    async with Bed() as bed, pod_server() as echo, pod_server("greet") as greet:
+        client = await bed.websocket(bed.server.port_forward_url("pod", [echo, greet]), protocol)
+        client.send(0, b"ping")
+        assert await client.read_bytes(0, 6) == echo.to_bytes(2, "little") + b"ping"
+        assert await client.read_bytes(2, 7) == greet.to_bytes(2, "little") + b"hello"
+        assert client.received[1] == echo.to_bytes(2, "little")
+        assert client.received[3] == greet.to_bytes(2, "little")
+
+
+async def test_websocket_error_channel() -> None:
+    async with Bed() as bed:
+        async with pod_server() as port:
+            pass
+        client = await bed.websocket(bed.server.port_forward_url("pod", [port]), "v4.channel.k8s.io")
+        await client.read_until_closed()
+        assert b"error forwarding port" in client.received[1]
+        assert client.close_code == 1000
