@@ -9,6 +9,10 @@ import sys
 
 if __name__ == "__main__":
     sys.path.insert(0, __file__.removesuffix("/crio/conmon/__main__.py"))
+    # First what a monitor uses only when something happens, last what all of them use; see packing.py.
+    from crio.conmon.packing import take_free_slots
+
+    fillers = take_free_slots()
     from crio.conmon.zygote import main
 
     main(int(sys.argv[1]))

@@ -45,7 +45,10 @@ class _Client:
 
 
 class AttachServer:
-    """Serves attach clients on a listening socket. `stdin_once`: the end of the first client's input ends stdin."""
+    """Serves attach clients on a listening socket that the loop has.
+
+    `stdin_once`: when the first client that has written anything, or said that it will not, is done, stdin ends.
+    """
 
     def __init__(self, loop: Loop, listener: socket.socket, stdin: ContainerInput | None, *, stdin_once: bool) -> None:
         self._loop = loop
@@ -55,7 +58,7 @@ class AttachServer:
         self._clients: dict[int, _Client] = {}
         if stdin is not None:
             stdin.on_unblocked = self._take_input
-        loop.add(listener.fileno(), READ, self._accept)
+        loop.handle(listener.fileno(), self._accept)
 
     @property
     def count(self) -> int:

@@ -8,16 +8,12 @@ import socket
 from collections import deque
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
-from typing import TYPE_CHECKING
 
 from crio.conmon.errors import MonitorUnavailable
 from crio.conmon.packets import Packet, PacketError, receive, send
 
 if TYPE_CHECKING:
     from crio.conmon.packets import Value
-
-if TYPE_CHECKING:
-    pass
 
 _MAX_UNREAD = 16
 

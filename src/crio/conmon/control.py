@@ -23,22 +23,24 @@ if TYPE_CHECKING:
 
 
 class ControlServer:
-    """Serves `operations`: by verb, a function from the request to the answer's fields; its OSError is answered."""
+    """Serves `operations`: by verb, a function from the request to the answer's fields; its OSError is answered.
 
-    def __init__(self, loop: Loop, operations: Mapping[str, Operation]) -> None:
+    The loop has `listener`, and `session`: an open connection that gets the news without having asked.
+    """
+
+    def __init__(
+        self, loop: Loop, operations: Mapping[str, Operation], listener: socket.socket, session: socket.socket
+    ) -> None:
         self._loop = loop
         self._operations = operations
         self._clients: dict[int, socket.socket] = {}
         self._watchers: set[int] = set()
         self._news: tuple[str, Mapping[str, Value]] | None = None
-
-    def listen(self, listener: socket.socket) -> None:
-        self._loop.add(listener.fileno(), READ, lambda _events: self._accept(listener))
-
-    def adopt(self, sock: socket.socket) -> None:
-        """Serve an open connection, and tell it the news."""
-        self._add(sock)
-        self._watchers.add(sock.fileno())
+        self._listener = listener
+        loop.handle(listener.fileno(), self._accept)
+        loop.remove(session.fileno())
+        self._add(session)
+        self._watchers.add(session.fileno())
 
     def announce(self, verb: str, fields: Mapping[str, Value]) -> None:
         """Tell all watchers, also those that come later."""
@@ -46,9 +48,9 @@ class ControlServer:
         for fd in list(self._watchers):
             self._send(fd, verb, fields)
 
-    def _accept(self, listener: socket.socket) -> None:
+    def _accept(self, _events: int) -> None:
         try:
-            sock, _ = listener.accept()
+            sock, _ = self._listener.accept()
         except OSError:
             return
         if len(self._clients) >= MAX_CLIENTS or not peer_may_connect(sock):

@@ -9,15 +9,17 @@ pid, a pidfd and perhaps the terminal, later `exited`. If the daemon goes away f
 from __future__ import annotations
 
 import os
+import socket
 
-from crio.conmon.launch import Children, Console, Launch, LaunchFailed, environment, join_cgroups, read_error
+from crio.conmon import children
+from crio.conmon.launch import Console, Launch, LaunchFailed, environment, join_cgroups, read_error
 from crio.conmon.loop import READ, Loop
 from crio.conmon.packets import Packet, PacketError, receive, send
 from crio.conmon.record import exit_code_of
+from crio.linux.prctl import set_child_subreaper
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Mapping, Sequence
 
     from crio.conmon.packets import Value
@@ -26,13 +28,16 @@ if TYPE_CHECKING:
 class ExecMonitor:
     """`spec` is the packet that `ExecSpec` was encoded to."""
 
-    def __init__(self, spec: Packet, session: socket.socket) -> None:
+    def __init__(self, spec: Packet, session: int) -> None:
         self._spec = spec
-        self._session = session
+        self._session = socket.socket(fileno=session)
         self._loop = Loop()
-        self._children = Children(self._loop)
+        self._over = False
 
     def run(self) -> None:
+        """Start the process and wait for its end."""
+        children.forget()
+        set_child_subreaper()
         try:
             pid, fds = self._start()
         except LaunchFailed as error:
@@ -41,13 +46,14 @@ class ExecMonitor:
         except OSError as error:
             self._tell("failed", {"message": error.strerror or str(error), "setup": True})
             return
-        self._children.remember_only(pid)
+        children.remember_only(pid)
+        self._loop.add(fds[0], READ, self._ended)
         self._tell("started", {"pid": pid, "monitor_pid": os.getpid()}, fds)
-        for fd in fds:
+        for fd in fds[1:]:
             os.close(fd)
-        while (status := self._children.ended(pid)) is None:
+        while not self._over:
             self._loop.turn(None)
-        exit_code, signal_number = exit_code_of(status)
+        exit_code, signal_number = exit_code_of(children.status_of(pid))
         self._tell("exited", {"exit_code": exit_code, "signal": signal_number})
 
     def _tell(self, verb: str, fields: Mapping[str, Value], fds: Sequence[int] = ()) -> None:
@@ -59,8 +65,8 @@ class ExecMonitor:
 
     def _start(self) -> tuple[int, list[int]]:
         spec = self._spec
-        join_cgroups(spec.many("cgroup_paths"))
-        launch = Launch(self._loop, self._children)
+        join_cgroups(spec.many("cgroup_paths"), os.getpid())
+        launch = Launch(self._loop)
         argv = spec.many("argv")
         console = None
         error_read = -1
@@ -93,6 +99,9 @@ class ExecMonitor:
         if console is not None:
             fds.append(console.take())
         return pid, fds
+
+    def _ended(self, _events: int) -> None:
+        self._over = True
 
     def _life_line(self, launch: Launch) -> None:
         try:

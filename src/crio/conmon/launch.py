@@ -8,7 +8,8 @@ import socket
 import sys
 import time
 
-from crio.conmon.loop import READ, wakeup_pipe
+from crio.conmon.children import status_of
+from crio.conmon.loop import READ
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from crio.conmon.loop import Loop
     from crio.conmon.packets import Value
 
-_MAX_EARLY = 256
 _DEFAULT_SIGNALS = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 """Ignored in a monitor; that would be inherited by the container."""
 _MAX_PID_FILE = 32
@@ -26,68 +26,16 @@ CONSOLE_PLACEHOLDER = "{console}"
 
 
 class LaunchFailed(Exception):
-    """The runtime did not leave a process behind. `timed_out` or `aborted` say that it was killed for that."""
+    """The runtime did not leave a process behind; `timed_out` if it was killed because it took too long."""
 
-    def __init__(self, message: str, *, timed_out: bool = False, aborted: bool = False) -> None:
+    def __init__(self, message: str, *, timed_out: bool = False) -> None:
         super().__init__(message)
         self.message = message
         self.timed_out = timed_out
-        self.aborted = aborted
 
     def fields(self) -> dict[str, Value]:
         """Of the `failed` packet."""
         return {"message": self.message, "timed_out": self.timed_out}
-
-
-class Children:
-    """Reaps all children: the runtime, the container, and every orphan of theirs, as the subreaper has to.
-
-    SIGCHLD must have a handler already (the zygote sets one), so that it reaches the wakeup descriptor.
-    """
-
-    def __init__(self, loop: Loop) -> None:
-        self._read_end, write_end = wakeup_pipe()
-        signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
-        loop.add(self._read_end, READ, self._woken)
-        self._ended: dict[int, int] = {}
-        self._only = 0
-
-    def ended(self, pid: int) -> int | None:
-        """The wait status of a child, None while it lives."""
-        return self._ended.get(pid)
-
-    def is_child(self, pid: int) -> bool:
-        """Whether `pid` is or was a child of this process."""
-        if pid in self._ended:
-            return True
-        try:
-            os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-        except ChildProcessError:
-            return False
-        return True
-
-    def remember_only(self, pid: int) -> None:
-        """From now on the fate of other children is of no interest."""
-        self._only = pid
-        self._ended = {pid: self._ended[pid]} if pid in self._ended else {}
-
-    def _woken(self, _events: int) -> None:
-        try:
-            os.read(self._read_end, 4096)
-        except BlockingIOError:
-            pass
-        self.reap()
-
-    def reap(self) -> None:
-        while True:
-            try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
-            except ChildProcessError:
-                return
-            if pid == 0:
-                return
-            if pid == self._only or (not self._only and len(self._ended) < _MAX_EARLY):
-                self._ended[pid] = status
 
 
 class Console:
@@ -153,10 +101,10 @@ class Console:
 class Launch:
     """One run of the runtime. `aborted` may be set by a handler of the loop: then the runtime is killed."""
 
-    def __init__(self, loop: Loop, children: Children) -> None:
+    def __init__(self, loop: Loop) -> None:
         self._loop = loop
-        self._children = children
         self._pid = 0
+        self._ended = False
         self.aborted = False
 
     def spawn(self, argv: list[str], env: Mapping[str, str], stdio: tuple[int, int, int]) -> None:
@@ -178,42 +126,73 @@ class Launch:
     def wait(self, timeout: float, pid_file: str) -> int:
         """The pid of the process that the runtime left. Raises LaunchFailed; its message is "" if stderr tells more."""
         deadline = time.monotonic() + timeout
-        while (status := self._children.ended(self._pid)) is None:
+        self._watch_end()
+        while not self._ended:
             left = deadline - time.monotonic()
-            if left <= 0:
+            if left <= 0 or self.aborted:
                 self.kill()
-                raise LaunchFailed(f"the runtime was killed after {timeout:g} s without an end", timed_out=True)
-            if self.aborted:
-                self.kill()
-                raise LaunchFailed("the request was cancelled", aborted=True)
+                break
             self._loop.turn(left)
+        status = status_of(self._pid)
+        if self.aborted:
+            raise LaunchFailed("the request was cancelled")
+        if not self._ended:
+            raise LaunchFailed(f"the runtime was killed after {timeout:g} s without an end", timed_out=True)
         if status != 0:
             raise LaunchFailed("")
         try:
             with open(pid_file, "rb", buffering=0) as file:
-                pid = int(file.read(_MAX_PID_FILE) or b"")
+                return int(file.read(_MAX_PID_FILE) or b"")
         except (OSError, ValueError):
             raise LaunchFailed(f"the runtime has written no pid into {pid_file}") from None
-        if not self._children.is_child(pid):
-            raise LaunchFailed(f"the runtime's process {pid} does not belong to it")
-        return pid
 
     def kill(self) -> None:
         """End the runtime and what it has started, if it still runs."""
-        if not self._pid or self._children.ended(self._pid) is not None:
-            return
+        if self._pid and not self._ended:
+            try:
+                os.killpg(self._pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+
+    def _watch_end(self) -> None:
         try:
-            os.killpg(self._pid, signal.SIGKILL)
+            pidfd = os.pidfd_open(self._pid)
         except ProcessLookupError:
-            pass
+            # So quick that it has been reaped already.
+            self._ended = True
+            return
+
+        def over(_events: int) -> None:
+            self._ended = True
+            self._loop.remove(pidfd)
+            os.close(pidfd)
+
+        self._loop.add(pidfd, READ, over)
 
 
-def join_cgroups(directories: Sequence[str]) -> None:
-    """Move this process into existing cgroups, one directory per hierarchy."""
+def parent_of(pid: int) -> int:
+    """The parent of a process, 0 if there is no such process."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:
+            return int(file.read(1024).rpartition(b")")[2].split()[1])
+    except OSError:
+        return 0
+
+
+def pid_namespace_of(pid: int) -> str:
+    """The pid namespace of a process, as /proc names it; "" if it has ended."""
+    try:
+        return os.readlink(f"/proc/{pid}/ns/pid")
+    except OSError:
+        return ""
+
+
+def join_cgroups(directories: Sequence[str], pid: int) -> None:
+    """Move a process into existing cgroups, one directory per hierarchy."""
     for directory in directories:
         fd = os.open(f"{directory}/cgroup.procs", os.O_WRONLY | os.O_CLOEXEC)
         try:
-            os.write(fd, b"0")
+            os.write(fd, b"%d" % pid)
         finally:
             os.close(fd)
 

@@ -18,29 +18,41 @@ _MODE = 0o640
 _MAX_BUFFERS = 512
 
 
+def open_log(path: str) -> int:
+    """A descriptor to append to the log at `path`, -1 if `path` is empty. OSError."""
+    return os.open(path, _FLAGS, _MODE) if path else -1
+
+
 class LogFile:
     """One CRI log file, or none at all if `path` is empty.
 
     `size_max` in bytes (0 or less: no limit): a write that would go beyond it starts a new, empty file in the old one's
-    place. Raises OSError if the file cannot be opened at first.
+    place. If the file cannot be opened, everything is dropped until `reopen`.
     """
 
     def __init__(self, path: str, size_max: int = 0) -> None:
         self._path = path
         self._size_max = size_max
-        self._fd = os.open(path, _FLAGS, _MODE) if path else -1
-        self._size = os.fstat(self._fd).st_size if path else 0
+        self._fd = -1
+        self._size = 0
         self.dropped = 0
         self.error = ""
+        try:
+            self._fd = open_log(path)
+            self._size = os.fstat(self._fd).st_size if path else 0
+        except OSError as error:
+            self._failed(error, 0)
 
     def write(self, pieces: list[Buffer]) -> None:
         """Append whole entries."""
-        if self._fd < 0 or not pieces:
+        if not self._path or not pieces:
             return
         total = 0
         for piece in pieces:
             total += len(piece)
-        if 0 < self._size_max < self._size + total:
+        if self._fd < 0:
+            self.dropped += total
+        elif 0 < self._size_max < self._size + total:
             self._write_limited(b"".join(pieces))
         elif len(pieces) > _MAX_BUFFERS:
             self._append([b"".join(pieces)], total)
@@ -49,10 +61,11 @@ class LogFile:
 
     def reopen(self) -> None:
         """Go on in a file newly opened at the same path. OSError if that fails; then the old file stays in use."""
-        if self._fd < 0:
+        if not self._path:
             return
-        fd = os.open(self._path, _FLAGS, _MODE)
-        os.close(self._fd)
+        fd = open_log(self._path)
+        if self._fd >= 0:
+            os.close(self._fd)
         self._fd = fd
         self._size = os.fstat(fd).st_size
 

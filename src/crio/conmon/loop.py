@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import select
 
 TYPE_CHECKING = False
@@ -19,9 +18,13 @@ PEER_DONE = select.EPOLLRDHUP
 class Loop:
     """Calls the handler of each descriptor that is ready, with the epoll events that are. Level-triggered."""
 
-    def __init__(self) -> None:
-        self._epoll = select.epoll()
+    def __init__(self, epoll: select.epoll | None = None) -> None:
+        self._epoll = epoll or select.epoll()
         self._handlers: dict[int, Callable[[int], None]] = {}
+
+    def handle(self, fd: int, handler: Callable[[int], None]) -> None:
+        """As `add`, for a descriptor that the epoll instance has already."""
+        self._handlers[fd] = handler
 
     def add(self, fd: int, events: int, handler: Callable[[int], None]) -> None:
         self._epoll.register(fd, events)
@@ -43,8 +46,3 @@ class Loop:
             if handler is not None:
                 handler(mask)
         return bool(events)
-
-
-def wakeup_pipe() -> tuple[int, int]:
-    """A pipe for signal.set_wakeup_fd: read end, write end, both non-blocking."""
-    return os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)

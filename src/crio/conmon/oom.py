@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import os
 
-from crio.conmon.loop import PRIORITY, READ
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,82 +38,90 @@ def find_memory_cgroup(pid: int, root: str = CGROUP_ROOT) -> str:
     return f"{root}{unified}" if unified else ""
 
 
-class OomWatch:
-    """Counts OOM kills in the memory cgroup `directory`, and calls `on_kill` at the first that happens."""
+def arm(directory: str, event: int) -> tuple[int, str]:
+    """The cgroup version of a memory cgroup and the path of its kill counter; on v1 its events come to `event`.
 
-    def __init__(self, loop: Loop, directory: str, on_kill: Callable[[], None]) -> None:
-        self._loop = loop
-        self._on_kill = on_kill
-        self._reported = False
-        self._rechecks = 0
-        self._counter = self._event = -1
-        if not directory:
-            return
+    (0, "") without the memory controller: then nothing is counted, and no limit can be hit.
+    """
+    if not directory:
+        return 0, ""
+    try:
+        counter = os.open(f"{directory}/memory.oom_control", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        counter = -1
+    if counter < 0:
+        path = f"{directory}/memory.events"
+        return (2, path) if os.path.exists(path) else (0, "")
+    try:
+        control = os.open(f"{directory}/cgroup.event_control", os.O_WRONLY | os.O_CLOEXEC)
         try:
-            if os.path.exists(f"{directory}/memory.oom_control"):
-                self._watch_v1(directory)
-            else:
-                self._counter = os.open(f"{directory}/memory.events", os.O_RDONLY | os.O_CLOEXEC)
-                self.kills()
-                loop.add(self._counter, PRIORITY, self._changed)
-        except OSError:
-            # Without the memory controller nothing is counted, and a limit cannot be hit.
-            pass
+            os.write(control, b"%d %d" % (event, counter))
+        finally:
+            os.close(control)
+    except OSError:
+        # Kills are then seen at the container's end only.
+        pass
+    finally:
+        os.close(counter)
+    return 1, f"{directory}/memory.oom_control"
+
+
+def count_kills(counter: str) -> int:
+    """How many processes of the cgroup were killed for lack of memory until now."""
+    try:
+        fd = os.open(counter, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        # There is none, or the cgroup has been removed.
+        return 0
+    try:
+        text = os.read(fd, _MAX_FILE)
+    except OSError:
+        return 0
+    finally:
+        os.close(fd)
+    for line in text.splitlines():
+        name, _, value = line.partition(b" ")
+        if name == b"oom_kill":
+            return int(value)
+    return 0
+
+
+class OomWatch:
+    """Calls `on_kill` once, at the first OOM kill. `fd`, which the loop has: the eventfd of v1, the counter of v2."""
+
+    def __init__(self, loop: Loop, version: int, fd: int, counter: str, on_kill: Callable[[], None]) -> None:
+        self._loop = loop
+        self._fd = fd
+        self._counter = counter
+        self._on_kill = on_kill
+        self._rechecks = 0
+        loop.handle(fd, self._signalled if version == 1 else self._changed)
 
     @property
     def must_recheck(self) -> bool:
-        """v1 told of a lack of memory and the kill is not counted yet: call `recheck` in a moment."""
+        """v1 told of a lack of memory and no kill is counted yet: call `recheck` in a moment."""
         return self._rechecks > 0
-
-    def kills(self) -> int:
-        """How many processes of the container were killed for lack of memory until now."""
-        if self._counter < 0:
-            return 0
-        try:
-            text = os.pread(self._counter, _MAX_FILE, 0)
-        except OSError:
-            return 0
-        for line in text.splitlines():
-            name, _, value = line.partition(b" ")
-            if name == b"oom_kill":
-                return int(value)
-        return 0
 
     def recheck(self) -> None:
         self._rechecks = max(0, self._rechecks - 1)
-        if not self._reported and self.kills():
-            self._reported = True
+        if count_kills(self._counter):
             self._rechecks = 0
+            self._loop.remove(self._fd)
             self._on_kill()
-
-    def _watch_v1(self, directory: str) -> None:
-        self._counter = os.open(f"{directory}/memory.oom_control", os.O_RDONLY | os.O_CLOEXEC)
-        self._event = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        control = os.open(f"{directory}/cgroup.event_control", os.O_WRONLY | os.O_CLOEXEC)
-        try:
-            os.write(control, b"%d %d" % (self._event, self._counter))
-        finally:
-            os.close(control)
-        self._loop.add(self._event, READ, self._signalled)
 
     def _signalled(self, _events: int) -> None:
         try:
-            os.eventfd_read(self._event)
+            os.eventfd_read(self._fd)
         except OSError:
             return
-        if not self._reported:
-            self._rechecks = _RECHECKS
-            self.recheck()
+        self._rechecks = _RECHECKS
+        self.recheck()
 
     def _changed(self, _events: int) -> None:
-        self.recheck()
-        if self._reported or not self._still_there():
-            # One report is all there is; a removed cgroup would signal for ever.
-            self._loop.remove(self._counter)
-
-    def _still_there(self) -> bool:
         try:
-            os.pread(self._counter, 1, 0)
+            os.pread(self._fd, _MAX_FILE, 0)
         except OSError:
-            return False
-        return True
+            # A removed cgroup would signal for ever.
+            self._loop.remove(self._fd)
+            return
+        self.recheck()

@@ -7,7 +7,6 @@ import os
 import time
 
 from crio.conmon.attach import STDERR, STDOUT
-from crio.conmon.loop import READ
 from crio.wire.crilog import LineFormatter, Timestamps
 
 TYPE_CHECKING = False
@@ -24,17 +23,15 @@ _NAMES = {STDOUT: "stdout", STDERR: "stderr"}
 
 
 class OutputStream:
-    """One stream of the container. Owns `fd`: the read end of a pipe, or the master side of a terminal."""
+    """One stream of the container. Owns `fd`, which the loop has: a pipe's read end, or a terminal's master side."""
 
     def __init__(
         self,
         loop: Loop,
         fd: int,
         kind: int,
-        *,
         log: LogFile,
         stamps: Timestamps,
-        attach: AttachServer,
         journal: Journal | None,
     ) -> None:
         os.set_blocking(fd, False)
@@ -43,12 +40,12 @@ class OutputStream:
         self._kind = kind
         self._log = log
         self._stamps = stamps
-        self._attach = attach
+        self.attach: AttachServer | None = None
         self._journal = journal
         self._formatter = LineFormatter(_NAMES[kind])
         self._fresh = False
         self.bytes_read = 0
-        loop.add(fd, READ, self._readable)
+        loop.handle(fd, self._readable)
 
     @property
     def is_open(self) -> bool:
@@ -98,8 +95,8 @@ class OutputStream:
         self._fresh = True
         self.bytes_read += len(data)
         self._log.write(self._formatter.feed(data, self._now()))
-        if self._attach.count:
-            self._attach.broadcast(self._kind, data)
+        if self.attach is not None and self.attach.count:
+            self.attach.broadcast(self._kind, data)
         if self._journal is not None:
             self._journal.write(_NAMES[self._kind], data)
 

@@ -47,8 +47,10 @@ def replace_file(path: str, data: bytes, mode: int = 0o600) -> None:
     os.rename(temporary, path)
 
 
-def exit_code_of(status: int) -> tuple[int, int]:
+def exit_code_of(status: int | None) -> tuple[int, int]:
     """Exit code and signal (0 if none) of a wait status; a signal's code is 128 plus its number, as in a shell."""
+    if status is None:
+        return UNKNOWN_EXIT_CODE, 0
     if os.WIFSIGNALED(status):
         return 128 + os.WTERMSIG(status), os.WTERMSIG(status)
     return os.WEXITSTATUS(status), 0

@@ -15,10 +15,12 @@ def peer_may_connect(sock: socket.socket) -> bool:
     return int.from_bytes(peer[4:8], "little") in (0, os.geteuid())
 
 
-def listen(directory: str, name: str) -> socket.socket:
-    """A listening SEQPACKET socket, mode 0600, in `directory`, whose path may be longer than a socket address."""
+def listen(sock: socket.socket, directory: str, name: str) -> None:
+    """Make an unbound SEQPACKET socket listen as `name`, mode 0600, in `directory`.
+
+    The directory's path may be longer than a socket address can be.
+    """
     fd = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
     try:
         path = f"/proc/self/fd/{fd}/{name}"
         try:
@@ -31,9 +33,5 @@ def listen(directory: str, name: str) -> socket.socket:
         finally:
             os.umask(old)
         sock.listen(MAX_CLIENTS)
-        return sock
-    except BaseException:
-        sock.close()
-        raise
     finally:
         os.close(fd)

@@ -6,7 +6,6 @@ import asyncio
 import socket
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
-from typing import TYPE_CHECKING
 
 from crio.base.errors import Cancelled, FailedPrecondition, Internal
 from crio.base.files import read_bounded
@@ -18,9 +17,6 @@ from crio.conmon.record import ATTACH_SOCKET, CONTROL_SOCKET, PID_FILE
 
 if TYPE_CHECKING:
     from crio.conmon.packets import Value
-
-if TYPE_CHECKING:
-    pass
 
 _TIMEOUT = 10.0
 

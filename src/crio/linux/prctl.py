@@ -6,19 +6,13 @@ import ctypes
 
 from crio.linux.libc import check, libc
 
-_PR_SET_PDEATHSIG = 1
 _PR_SET_NAME = 15
-_PR_SET_CHILD_SUBREAPER = 36
+PR_SET_CHILD_SUBREAPER = 36
 
 
 def set_child_subreaper(enabled: bool = True) -> None:
     """Make orphaned descendants children of this process instead of init's. Not inherited by fork, kept by exec."""
-    check(libc.prctl(_PR_SET_CHILD_SUBREAPER, ctypes.c_ulong(enabled), 0, 0, 0))
-
-
-def set_parent_death_signal(number: int) -> None:
-    """The signal this process gets when its parent thread ends; 0 for none."""
-    check(libc.prctl(_PR_SET_PDEATHSIG, ctypes.c_ulong(number), 0, 0, 0))
+    check(libc.prctl(PR_SET_CHILD_SUBREAPER, ctypes.c_ulong(enabled), 0, 0, 0))
 
 
 def set_name(name: str) -> None:

@@ -1,0 +1,232 @@
+"""The monitor of one container from the first event on: output, attach, control, OOM, and the exit record.
+
+Each part is built when the first event for it comes, for the memory's sake (see monitor.py). No module is loaded late,
+because an upgrade may have replaced it by then. Nothing but the container's end ends the monitor; only SIGKILL can.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+
+from crio.conmon import children
+from crio.conmon.attach import STDERR, STDOUT, AttachServer
+from crio.conmon.control import ControlServer
+from crio.conmon.journal import Journal
+from crio.conmon.logfile import LogFile
+from crio.conmon.loop import Loop
+from crio.conmon.oom import OomWatch, count_kills
+from crio.conmon.output import OutputStream
+from crio.conmon.packets import PROTOCOL, PacketError, decode
+from crio.conmon.record import EXIT_FILE, OOM_FILE, VERSION, exit_code_of, json_object, replace_file
+from crio.conmon.stdin import ContainerInput
+from crio.linux.libc import libc
+from crio.linux.pty import set_window_size
+from crio.wire.crilog import Timestamps
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from crio.conmon.files import Files
+    from crio.conmon.packets import Packet, Value
+
+_LINGER = 5.0
+_OOM_RECHECK = 0.05
+_TRIM_AFTER = 1.0
+_TRIM_BYTES = 1024 * 1024
+
+
+class Service:
+    """`request` is the packet that the monitor was forked for, `facts` is what its starter found out."""
+
+    def __init__(self, request: bytes, facts: bytes, files: Files) -> None:
+        pid, _, _, counter = facts.split(b"\0")
+        self._spec = decode(request)
+        self._pid = int(pid)
+        self._oom_counter = counter.decode("utf-8", "surrogateescape")
+        self._files = files
+        self._loop = Loop(files.epoll)
+        self._streams: list[OutputStream] = []
+        self._log: LogFile | None = None
+        self._journal: Journal | None = None
+        self._attach: AttachServer | None = None
+        self._control: ControlServer | None = None
+        self._oom: OomWatch | None = None
+        self._stdin: ContainerInput | None = None
+        self._trimmed_at = 0
+        self._over = False
+        self._loop.handle(files.pidfd, self._ended)
+        self._loop.handle(files.session, self._first_request)
+        self._loop.handle(files.control, self._first_request)
+        self._loop.handle(files.attach, self._first_attach)
+        self._loop.handle(files.stdout, self._first_output)
+        self._loop.handle(files.stderr, self._first_output)
+        self._loop.handle(files.oom_event, self._first_oom)
+        self._loop.handle(files.oom_counter, self._first_oom)
+
+    def run(self) -> None:
+        """Serve until the container has ended and its end is recorded."""
+        children.remember_only(self._pid)
+        while not self._over:
+            quiet = not self._loop.turn(self._patience())
+            for stream in self._streams:
+                stream.settle()
+            if self._oom is not None and self._oom.must_recheck:
+                self._oom.recheck()
+            elif quiet:
+                self._trim()
+        self._finish()
+
+    def _patience(self) -> float | None:
+        """How long nothing may happen until there is something to do all the same."""
+        for stream in self._streams:
+            if stream.holds:
+                return 0
+        if self._oom is not None and self._oom.must_recheck:
+            return _OOM_RECHECK
+        if self._streams and self._bytes_read() - self._trimmed_at > _TRIM_BYTES:
+            return _TRIM_AFTER
+        return None
+
+    def _trim(self) -> None:
+        """After a burst of output: give the memory of its buffers back to the system."""
+        self._trimmed_at = self._bytes_read()
+        libc.malloc_trim(0)
+
+    def _bytes_read(self) -> int:
+        return sum(stream.bytes_read for stream in self._streams)
+
+    def _ended(self, _events: int) -> None:
+        self._loop.remove(self._files.pidfd)
+        self._over = True
+
+    # --- parts, made when needed ---
+
+    def _first_output(self, _events: int) -> None:
+        spec = self._spec
+        log = self._log_file()
+        if spec.flag("log_to_journald"):
+            self._journal = Journal(
+                spec.text("id"), spec.text("name"), spec.text("log_tag"), spec.many("log_labels"), spec.text("journal")
+            )
+        stamps = Timestamps()
+        for fd, kind in ((self._files.stdout, STDOUT), (self._files.stderr, STDERR)):
+            if fd >= 0:
+                stream = OutputStream(self._loop, fd, kind, log, stamps, self._journal)
+                stream.attach = self._attach
+                self._streams.append(stream)
+
+    def _log_file(self) -> LogFile:
+        if self._log is None:
+            self._log = LogFile(self._spec.text("log_path"), self._spec.number("log_size_max"))
+        return self._log
+
+    def _first_attach(self, _events: int) -> None:
+        listener = socket.socket(fileno=self._files.attach)
+        self._attach = AttachServer(self._loop, listener, self._input(), stdin_once=self._spec.flag("stdin_once"))
+        for stream in self._streams:
+            stream.attach = self._attach
+
+    def _input(self) -> ContainerInput | None:
+        if self._stdin is None and self._files.stdin >= 0:
+            self._stdin = ContainerInput(self._loop, self._files.stdin)
+        return self._stdin
+
+    def _first_request(self, _events: int) -> None:
+        self._serve_requests()
+
+    def _serve_requests(self) -> ControlServer:
+        if self._control is None:
+            operations = {
+                "status": self._op_status,
+                "reopen-log": self._op_reopen_log,
+                "resize": self._op_resize,
+                "close-stdin": self._op_close_stdin,
+            }
+            listener = socket.socket(fileno=self._files.control)
+            session = socket.socket(fileno=self._files.session)
+            self._control = ControlServer(self._loop, operations, listener, session)
+        return self._control
+
+    def _first_oom(self, _events: int) -> None:
+        version, fd = (1, self._files.oom_event) if self._files.oom_counter < 0 else (2, self._files.oom_counter)
+        self._oom = OomWatch(self._loop, version, fd, self._oom_counter, self._oom_killed)
+
+    def _oom_killed(self) -> None:
+        self._keep(f"{self._spec.text('bundle')}/{OOM_FILE}", b"")
+
+    # --- requests ---
+
+    def _op_status(self, _request: Packet) -> Mapping[str, Value]:
+        return {
+            "protocol": PROTOCOL,
+            "id": self._spec.text("id"),
+            "pid": self._pid,
+            "monitor_pid": os.getpid(),
+            "exited": self._over,
+            "attached": self._attach.count if self._attach is not None else 0,
+            "bytes_read": self._bytes_read(),
+            "log_dropped": self._log.dropped if self._log is not None else 0,
+            "log_error": self._log.error if self._log is not None else "",
+            "journal_dropped": self._journal.dropped if self._journal is not None else 0,
+            "oom_kills": count_kills(self._oom_counter),
+        }
+
+    def _op_reopen_log(self, _request: Packet) -> Mapping[str, Value]:
+        self._log_file().reopen()
+        return {}
+
+    def _op_resize(self, request: Packet) -> Mapping[str, Value]:
+        if not self._spec.flag("terminal"):
+            raise PacketError("the container has no terminal")
+        if self._streams and not self._streams[0].is_open:
+            raise PacketError("the container's terminal is closed")
+        set_window_size(self._files.stdout, request.number("rows"), request.number("columns"))
+        return {}
+
+    def _op_close_stdin(self, _request: Packet) -> Mapping[str, Value]:
+        stdin = self._input()
+        if stdin is not None:
+            stdin.close()
+        return {}
+
+    # --- the end ---
+
+    def _finish(self) -> None:
+        finished_at = time.time_ns()
+        exit_code, signal_number = exit_code_of(children.status_of(self._pid))
+        if not self._streams:
+            self._first_output(0)
+        for stream in self._streams:
+            stream.drain()
+        kills = count_kills(self._oom_counter)
+        if kills:
+            self._oom_killed()
+        log = self._log_file()
+        fields: dict[str, int | bool | str] = {
+            "version": VERSION,
+            "exit_code": exit_code,
+            "signal": signal_number,
+            "oom_killed": kills > 0,
+            "oom_kills": kills,
+            "finished_at_ns": finished_at,
+            "log_dropped": log.dropped,
+            "log_error": log.error,
+        }
+        self._keep(f"{self._spec.text('bundle')}/{EXIT_FILE}", json_object(fields))
+        if exit_dir := self._spec.text("exit_dir"):
+            self._keep(f"{exit_dir}/{self._spec.text('id')}", b"%d" % exit_code)
+        self._serve_requests().announce("exited", fields)
+        deadline = time.monotonic() + _LINGER
+        while self._attach is not None and self._attach.pending() and (left := deadline - time.monotonic()) > 0:
+            self._loop.turn(left)
+        log.close(sync=not self._spec.flag("no_sync_log"))
+
+    def _keep(self, path: str, data: bytes) -> None:
+        try:
+            replace_file(path, data)
+        except OSError:
+            # The file system is full or gone. A daemon that watches is told all the same.
+            pass
