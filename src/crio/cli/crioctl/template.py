@@ -17,7 +17,7 @@ from typing import Any
 from crio.base.errors import InvalidArgument
 
 _ACTION = re.compile(r"\{\{(-(?=\s))?\s*(.*?)\s*((?<=\s)-)?\}\}", re.DOTALL)
-_TOKEN = re.compile(r'\s*("(?:[^"\\]|\\.)*"|`[^`]*`|\||\(|\)|[^\s|()"`]+)')
+_TOKEN = re.compile(r'\s*("(?:[^"\\]|\\.)*"|`[^`]*`|\||\(|\)(?:\.[\w.]+)?|[^\s|()"`]+)')
 _SHORT = re.compile(r"\{([^{}]*)\}")
 _STEP = re.compile(r"\.([A-Za-z_][\w-]*)|\.\[?'([^']+)'\]?|\[(\d+|\*|'[^']*'|\"[^\"]*\")\]|\.(?=$|\[)")
 MAX_DEPTH = 50
@@ -136,13 +136,14 @@ def _pipeline(tokens: Sequence[str], position: int, data: Any, root: Any) -> tup
     while True:
         arguments: list[Any] = []
         function = ""
-        while position < len(tokens) and tokens[position] not in ("|", ")"):
+        while position < len(tokens) and tokens[position] != "|" and tokens[position][0] != ")":
             token = tokens[position]
             position += 1
             if token == "(":
                 value, position = _pipeline(tokens, position, data, root)
                 if position >= len(tokens):
                     raise InvalidArgument("cannot use the template: a '(' is not closed")
+                value = _fields(value, tokens[position][1:])
                 position += 1
                 arguments.append(value)
             elif not function and not arguments and token in _FUNCTIONS:
@@ -156,7 +157,7 @@ def _pipeline(tokens: Sequence[str], position: int, data: Any, root: Any) -> tup
             piped = arguments
         else:
             raise InvalidArgument("cannot use the template: a value was expected, or a function before its arguments")
-        if position >= len(tokens) or tokens[position] == ")":
+        if position >= len(tokens) or tokens[position][0] == ")":
             return piped[0], position
         position += 1
 
@@ -174,7 +175,10 @@ def _operand(token: str, data: Any, root: Any) -> Any:
     path = token.removeprefix("$")
     if path and not path.startswith("."):
         raise InvalidArgument(f"cannot use the template: there is no function {token!r}")
-    value = start
+    return _fields(start, path)
+
+
+def _fields(value: Any, path: str) -> Any:
     for name in filter(None, path.split(".")):
         value = _member(value, name)
     return value

@@ -287,7 +287,8 @@ class Story:
         self._after = Snapshot.take()
         left = leftovers.new_things(facts.before, self._after, list(filter(None, marks)))
         files = frozenset(leftovers.files_below(place.directory)) - facts.files_before_pod
-        ours = [path for path in files if facts.pod in path or facts.container in path]
+        ids = [each for each in (facts.pod, facts.container) if each]
+        ours = [path for path in files if any(each in path for each in ids)]
         return left | ({"files": sorted(ours)} if ours else {})
 
     async def _status(self) -> pb.ContainerStatus:

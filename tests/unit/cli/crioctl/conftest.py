@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from fake_cri import FakeCri
 
 from crio.cli.crioctl import main
+from fake_cri import FakeCri
 
 POD = "1a" * 32
 OLD_POD = "1b" * 32

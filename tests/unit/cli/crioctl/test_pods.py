@@ -4,9 +4,9 @@ import json
 from typing import Any
 
 import pytest
-from fake_cri import FakeCri
 
 from crio.api.runtime.v1 import api_pb2 as pb
+from fake_cri import FakeCri
 
 Crioctl = Any
 POD, OLD_POD = "1a" * 32, "1b" * 32
