@@ -18,7 +18,7 @@ import msgspec
 
 from crio.base.errors import Cancelled, NotFound
 from crio.base.failpoints import failpoint
-from crio.base.ids import Digest, LayerId, parse_digest
+from crio.base.ids import Digest, parse_digest
 from crio.image import schema1
 from crio.image.cancellation import Cancellation
 from crio.image.documents import Served, digest_of, parse_config, parse_document, verify
@@ -99,7 +99,7 @@ class Copier:
             layer=top,
             names=names,
             digest=digest,
-            created=config.created,
+            created=config.created or "",
             metadata=_metadata(resolved.digest),
             big_data=_big_data(digest_of(config_data), config_data, resolved),
         )
@@ -128,7 +128,7 @@ class Copier:
 
     def _copy_schema2(
         self, source: ImageSource, manifest: Manifest, scope: Cancellation, progress: Progress, what: str
-    ) -> tuple[bytes, LayerId | None]:
+    ) -> tuple[bytes, str | None]:
         if manifest.config.media_type not in _CONFIG_TYPES:
             raise BadImage(
                 f"cannot pull {what}: it is no image but an artifact "
@@ -146,17 +146,17 @@ class Copier:
 
     def _copy_schema1(
         self, source: ImageSource, manifest: Schema1Manifest, scope: Cancellation, progress: Progress, what: str
-    ) -> tuple[bytes, LayerId | None]:
+    ) -> tuple[bytes, str | None]:
         """The diff ids come to light only by unpacking, and the configuration is made from them."""
         progress.enter(Stage.FETCH)
-        parent: LayerId | None = None
+        parent: str | None = None
         diff_ids: list[Digest] = []
         for layer in schema1.layers(manifest):
             progress.layer(layer.digest, 0, LayerState.WAITING)
             with self._slots, self._store.stage_layer() as writer:
                 received = self._receive(source, layer, writer, scope, progress)
-                diff_ids.append(writer.diff_id)
-                parent = _commit(writer, parent, writer.diff_id, received)
+                diff_ids.append(Digest(writer.finish().diff_id))
+                parent = _commit(writer, parent, received)
             progress.layer(layer.digest, received.size, LayerState.DONE)
         return schema1.make_config(manifest, tuple(diff_ids)), parent
 
@@ -169,8 +169,8 @@ class Copier:
         diff_ids: Sequence[Digest],
         scope: Cancellation,
         progress: Progress,
-    ) -> LayerId | None:
-        parent: LayerId | None = None
+    ) -> str | None:
+        parent: str | None = None
         present = 0
         for layer, diff_id in zip(layers, diff_ids, strict=True):
             record = self._store.find_layer(parent, diff_id)
@@ -193,9 +193,9 @@ class Copier:
             ]
             stack.callback(_discard, futures)
             stack.callback(part.cancel, "another layer failed")
-            for (layer, diff_id), future in zip(missing, futures, strict=True):
+            for (layer, _), future in zip(missing, futures, strict=True):
                 with _result(future, futures) as staged:
-                    parent = staged.commit(parent, diff_id)
+                    parent = staged.commit(parent)
                 progress.layer(layer.digest, layer.size, LayerState.DONE)
         return parent
 
@@ -212,10 +212,9 @@ class Copier:
                     part.check()
                     writer = stack.enter_context(self._store.stage_layer())
                     received = self._receive(source, layer, writer, part, progress)
-                if writer.diff_id != chain[-1]:
-                    raise BadContent(
-                        f"cannot use layer {layer.digest}: unpacked it is {writer.diff_id} and not {chain[-1]}"
-                    )
+                    diff_id = writer.finish().diff_id
+                if diff_id != chain[-1]:
+                    raise BadContent(f"cannot use layer {layer.digest}: unpacked it is {diff_id} and not {chain[-1]}")
                 return _Staged(stack.pop_all(), writer=writer, received=received)
         except BaseException:
             part.cancel("another layer failed")
@@ -235,8 +234,8 @@ class Copier:
                 on_bytes=lambda total: progress.received(layer.digest, total),
             )
 
-    def _find_chain(self, chain: Sequence[Digest]) -> LayerId | None:
-        parent: LayerId | None = None
+    def _find_chain(self, chain: Sequence[Digest]) -> str | None:
+        parent: str | None = None
         for diff_id in chain:
             record = self._store.find_layer(parent, diff_id)
             if record is None:
@@ -252,7 +251,7 @@ class _Staged:
         self,
         stack: contextlib.ExitStack,
         *,
-        layer_id: LayerId | None = None,
+        layer_id: str | None = None,
         writer: LayerWriter | None = None,
         received: Received | None = None,
     ) -> None:
@@ -261,12 +260,12 @@ class _Staged:
         self._writer = writer
         self._received = received
 
-    def commit(self, parent: LayerId | None, diff_id: Digest) -> LayerId:
+    def commit(self, parent: str | None) -> str:
         if self._layer_id is not None:
             return self._layer_id
         assert self._writer is not None
         assert self._received is not None
-        return _commit(self._writer, parent, diff_id, self._received)
+        return _commit(self._writer, parent, self._received)
 
     def close(self) -> None:
         self._stack.close()
@@ -301,15 +300,14 @@ class _Claims:
                 self._changed.notify_all()
 
 
-def _commit(writer: LayerWriter, parent: LayerId | None, diff_id: Digest, received: Received) -> LayerId:
-    return writer.commit(
-        parent=parent,
-        diff_id=diff_id,
-        diff_size=writer.diff_size,
+def _commit(writer: LayerWriter, parent: str | None, received: Received) -> str:
+    record = writer.commit(
+        parent,
         compressed_digest=received.digest,
         compressed_size=received.size,
         compression=received.compression,
-    ).id
+    )
+    return record.id
 
 
 def _result(future: Future[_Staged], all_futures: Sequence[Future[_Staged]]) -> _Staged:

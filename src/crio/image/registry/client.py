@@ -191,10 +191,8 @@ class RegistryClient:
             url = parse_url(f"https://{secure[0].authority}/v2/")
             with self._http.request("GET", url, {}, self._scope, insecure=True):
                 return secure
-        except TransportFailed as error:
-            if not error.unspoken:
-                raise
-        return self._base("http")
+        except TransportFailed:
+            return self._base("http")
 
     def _base(self, scheme: str) -> tuple[Url, Authorization]:
         name = self._endpoint.reference

@@ -62,16 +62,12 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 class TransportFailed(RegistryUnavailable):
     """No usable answer came.
 
-    `hopeless`: the same again would fail the same way. `unspoken`: no HTTP was exchanged yet, so another scheme may
-    work. `retry_after`: seconds that the server wants to be left alone.
+    `hopeless`: the same again would fail the same way. `retry_after`: seconds that the server wants to be left alone.
     """
 
-    def __init__(
-        self, message: str, *, hopeless: bool = False, unspoken: bool = False, retry_after: float | None = None
-    ) -> None:
+    def __init__(self, message: str, *, hopeless: bool = False, retry_after: float | None = None) -> None:
         super().__init__(message)
         self.hopeless = hopeless
-        self.unspoken = unspoken
         self.retry_after = retry_after
 
 
@@ -283,13 +279,13 @@ def _failure(url: Url, error: Exception) -> TransportFailed:
                 hopeless=True,
             )
         case ssl.SSLError():
-            return TransportFailed(f"{where} by TLS: {error.reason or error}", unspoken=True)
+            return TransportFailed(f"{where} by TLS: {error.reason or error}")
         case socket.gaierror():
             return TransportFailed(f"{where}: its name cannot be resolved: {error.strerror}")
         case TimeoutError():
             return TransportFailed(f"{where}: no answer in time")
         case ConnectionRefusedError():
-            return TransportFailed(f"{where}: connection refused", unspoken=True)
+            return TransportFailed(f"{where}: connection refused")
         case http.client.RemoteDisconnected() | http.client.IncompleteRead():
             return TransportFailed(f"{where}: it closed the connection")
         case OSError():

@@ -77,12 +77,13 @@ class Failed(msgspec.Struct, frozen=True, tag="failed"):
 
     id: int
     kind: str
-    code: int
     message: str
 
 
 Request: TypeAlias = Pull | Load | Cancel
 Reply: TypeAlias = Update | Finished | Failed
+
+_KNOWN_MODULES = (base_errors.__name__, image_errors.__name__)
 
 _encoder = msgspec.json.Encoder()
 _request_decoder: msgspec.json.Decoder[Request] = msgspec.json.Decoder(Request)
@@ -106,16 +107,15 @@ def decode_reply(data: bytes) -> Reply:
 
 
 def failure(request_id: int, error: CrioError) -> Failed:
-    return Failed(request_id, type(error).__name__, int(error.code), error.message[:4096])
+    """The error as its nearest class that the other side knows."""
+    kind = next((c for c in type(error).__mro__ if c.__module__ in _KNOWN_MODULES), CrioError)
+    return Failed(request_id, kind.__name__, error.message[:4096])
 
 
 def error_of(reply: Failed) -> CrioError:
-    """The error on this side: of the same class if it needs nothing but a message, else of the class for its code."""
+    """The error on this side."""
     for module in (image_errors, base_errors):
         kind = getattr(module, reply.kind, None)
-        if isinstance(kind, type) and issubclass(kind, CrioError) and kind is not CrioError:
-            return kind(reply.message)
-    for kind in CrioError.__subclasses__():
-        if kind.__module__ == base_errors.__name__ and kind.code == reply.code:
+        if isinstance(kind, type) and issubclass(kind, CrioError):
             return kind(reply.message)
     return CrioError(reply.message)

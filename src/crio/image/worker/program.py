@@ -11,7 +11,6 @@ import socket
 import sys
 import threading
 import time
-from typing import Any
 
 import msgspec
 
@@ -34,7 +33,8 @@ from crio.image.worker.messages import (
     encode,
     failure,
 )
-from crio.storage.store import Store, StoreOptions
+from crio.storage.options import StoreOptions
+from crio.storage.store import Store
 
 log = logging.getLogger(__name__)
 
@@ -134,7 +134,7 @@ def main(argv: list[str]) -> int:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     logging.basicConfig(level=logging.INFO, format="image worker: %(message)s")
     connection = socket.socket(fileno=int(argv[1]))
-    options: Any = msgspec.json.decode(argv[2].encode(), type=StoreOptions)
+    options = msgspec.json.decode(argv[2].encode(), type=StoreOptions)
     store = Store.open(options)
     host = host_platform()
     Program(connection, Worker(Copier(store, host), host)).serve()
