@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from crio.base.errors import InvalidArgument
 
@@ -37,12 +37,22 @@ def working_directory(requested: str, image: str) -> str:
     path = posixpath.join("/", requested or image)
     if "\0" in path or len(path) > _MAX_PATH:
         raise InvalidArgument("cannot create container: the working directory is no usable path")
-    normal = "/" + posixpath.normpath(path).lstrip("/")
-    if _DESCRIPTORS.fullmatch(normal):
+    if any(_DESCRIPTORS.fullmatch(step) for step in _steps(path)):
         raise InvalidArgument(
             f"cannot create container: working directory {path[:200]} leads through an open descriptor of a process"
         )
     return path
+
+
+def _steps(path: str) -> Iterator[str]:
+    """Every directory that a look-up of the path passes through, by its text: `..` may lead out of a descriptor again."""
+    current: list[str] = []
+    for part in path.split("/"):
+        if part == "..":
+            current = current[:-1]
+        elif part not in ("", "."):
+            current.append(part)
+        yield "/" + "/".join(current)
 
 
 def runs_systemd(first_argument: str) -> bool:
