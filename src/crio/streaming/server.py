@@ -28,6 +28,10 @@ MAX_OPENING = 256
 """Connections that have not brought a valid token yet; the oldest is closed for one more."""
 OPENING_TIMEOUT = 10.0
 """Seconds for the TLS handshake and the request's head."""
+_LINGER = 5.0
+"""Seconds that a client may take to close after we have said everything."""
+_MAX_LATE = 8 << 20
+"""Bytes that are read and dropped meanwhile: more than can have been on the way."""
 _LIMITS = Limits(head=16384, body=1024)
 _ACCEPTS = 64
 _KEEPALIVE = ((socket.TCP_KEEPIDLE, 15), (socket.TCP_KEEPINTVL, 15), (socket.TCP_KEEPCNT, 9))
@@ -216,8 +220,10 @@ class StreamingServer:
                 log.warning("stream refused: %s", error)
                 response = Response(error.status, f"{error}\n".encode(), "text/plain; charset=utf-8")
                 await stream.write(encode_response(response, keep_alive=False))
-                await stream.write_end()
-        except (OSError, ClientGone, TimeoutError) as error:
+            except ClientGone as error:
+                log.debug("stream ended: %s", error)
+            await _let_go(stream)
+        except OSError as error:  # also of a time-out
             log.debug("stream ended: %s", error)
         except Exception:  # the task's boundary
             log.exception("stream failed")
@@ -251,6 +257,16 @@ def _kind_of(request: StreamRequest) -> str:
     if isinstance(request, PortForwardRequest):
         return "portforward"
     return "exec" if request.command else "attach"
+
+
+async def _let_go(stream: ByteStream) -> None:
+    """Wait a moment until the client closes too: our close with input unread could destroy what it has not got yet."""
+    await stream.write_end()
+    buffer = memoryview(bytearray(65536))
+    left = _MAX_LATE
+    async with asyncio.timeout(_LINGER):
+        while left > 0 and (size := await stream.read_into(buffer)):
+            left -= size
 
 
 async def _read_request(stream: ByteStream) -> tuple[Request, bytes]:

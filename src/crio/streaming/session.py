@@ -13,8 +13,6 @@ from crio.streaming.stream import ByteStream
 _FIRST_BUFFER = 1 << 14
 _LARGEST_BUFFER = 1 << 18
 _LOOK_FOR_CLIENT = 1.0
-_LINGER = 5.0
-"""Seconds that a client may take to close after we have said everything."""
 
 
 class Reader:
@@ -78,15 +76,12 @@ async def run_session(
 ) -> None:
     """Run a session's work beside the reader of its client, the writer of control frames, and the idle timer.
 
-    When one of those ends first, the work is cancelled. After the work the client is given a moment to take everything
-    and to close: closing at once, with input unread, could destroy what is still on its way to it.
+    What ends first ends all; the work's end includes that everything was written.
     """
     worker = asyncio.ensure_future(work)
     others = [asyncio.ensure_future(part) for part in (read, write, idle)]
     try:
         await asyncio.wait((worker, *others), return_when=asyncio.FIRST_COMPLETED)
-        if worker.done() and worker.exception() is None:
-            await asyncio.wait(others, timeout=_LINGER, return_when=asyncio.FIRST_COMPLETED)
     finally:
         for task in (worker, *others):
             task.cancel()
