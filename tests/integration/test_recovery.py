@@ -59,7 +59,7 @@ async def test_a_dead_zygote_is_replaced_and_a_dead_monitor_is_noticed(node: Nod
     await node.start_container(first)
     assert node.process is not None
     for child in _children(node.process.pid):
-        if _name(child) == "conmon-zygote":
+        if "conmon/__main__.py" in _command(child):
             os.kill(child, signal.SIGKILL)
     second = await node.create(pod, node.container_config(["sleep", "1000"], name="second"), pod_config)
     await node.start_container(second)
@@ -77,9 +77,9 @@ def _children(pid: int) -> list[int]:
         return [int(child) for child in file.read().split()]
 
 
-def _name(pid: int) -> str:
-    with open(f"/proc/{pid}/comm", encoding="utf-8") as file:
-        return file.read().strip()
+def _command(pid: int) -> str:
+    with open(f"/proc/{pid}/cmdline", encoding="utf-8") as file:
+        return file.read()
 
 
 RUN_POINTS = [

@@ -13,7 +13,7 @@ from crio.base.errors import FailedPrecondition, Internal
 from crio.base.process import DEFAULT_ENV, kill_and_reap, wait_pid_exit
 from crio.conmon.connection import Connection
 from crio.conmon.errors import MonitorUnavailable, RuntimeFailed, RuntimeTimeout, sentence
-from crio.conmon.packets import Packet, send_encoded
+from crio.conmon.packets import Packet, encode, send_encoded
 from crio.conmon.spec import ExecSpec, MonitorSpec
 from crio.conmon.watch import Monitor
 
@@ -111,6 +111,17 @@ class ZygoteClient:
         except BaseException:
             await _abandon(session)
             raise
+
+    async def spawn_pause(self) -> int:
+        """Start the first process of a new PID namespace (pause.py), and return its pid. Raises as `create`."""
+        session = await self._request(encode("pause", {}), ())
+        try:
+            answer = await self._answer(session, _START_TIMEOUT)
+            if answer.verb != "started":
+                raise Internal(f"cannot make a PID namespace: {answer.text('message')}")
+            return answer.number("pid")
+        finally:
+            session.close()
 
     async def _request(self, packet: bytes, fds: Sequence[int] = ()) -> Connection:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)

@@ -7,17 +7,14 @@ the containers' processes leave to it.
 
 from __future__ import annotations
 
+import _socket
 import ctypes
 import os
 import signal
 
-from crio.conmon.packets import Packet, send
+from crio.conmon.packets import encode
 from crio.linux.libc import check, libc, syscall
 from crio.linux.prctl import set_name
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    import socket
 
 _CLONE_NEWNS = 0x00020000
 _CLONE_NEWPID = 0x20000000
@@ -32,18 +29,18 @@ _MAX_FD = 1 << 20
 
 
 class Pause:
-    """`spec` has no fields; the answer is `started` with the process' number in the daemon's PID namespace."""
+    """`session` is the connection to the daemon: it is told `started` with the pid as the daemon sees it."""
 
-    def __init__(self, spec: Packet, session: socket.socket) -> None:
-        self._session = session
+    def __init__(self, session: int) -> None:
+        self._session = _socket.socket(fileno=session)
 
     def run(self) -> None:
+        """Start the process, tell the daemon, and leave it to the system."""
         try:
-            pid = self._start()
+            answer = encode("started", {"pid": self._start()})
         except OSError as error:
-            send(self._session, "failed", {"message": error.strerror or str(error), "setup": True})
-            return
-        send(self._session, "started", {"pid": pid})
+            answer = encode("failed", {"message": error.strerror or str(error)})
+        self._session.send(answer)
 
     def _start(self) -> int:
         check(libc.unshare(_CLONE_NEWPID | _CLONE_NEWNS))
@@ -78,6 +75,7 @@ def _be_first(ready: int) -> None:
         return
     os.write(0, b"ready")
     os.close(0)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD])
     while True:
         signal.sigwait([signal.SIGCHLD])

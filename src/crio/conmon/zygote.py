@@ -1,7 +1,7 @@
 """The zygote: a small process that forks monitors.
 
 Forking needs a process without threads, locks or much memory; the daemon is none. The zygote loads what monitors need,
-freezes it, and then waits for packets on one socket: `monitor` and `exec`, each with a connection (first file of the
+freezes it, and then waits for packets on one socket: `monitor`, `exec` and `pause`, each with a connection (first file of the
 packet) on which the new process answers by itself. It keeps no state of its monitors, so killing it harms none of
 them, and it leaves when the daemon's end of the socket is closed.
 
@@ -22,6 +22,7 @@ import sys
 from crio.conmon import children, monitor
 from crio.conmon.execmonitor import ExecMonitor
 from crio.conmon.packets import MAX_FDS, MAX_PACKET, PROTOCOL, decode, encode
+from crio.conmon.pause import Pause
 from crio.linux.libc import libc
 from crio.linux.prctl import set_name
 
@@ -37,6 +38,7 @@ _ASIDE = 64
 _MONITOR = f"{PROTOCOL} monitor\0".encode()
 _FORMATS = tuple(f"{count}i" for count in range(MAX_FDS + 1))
 _EXEC = f"{PROTOCOL} exec\0".encode()
+_PAUSE = f"{PROTOCOL} pause\0".encode()
 
 # mallopt(3): without these a busy monitor gives its read buffers back to the kernel, and faults them in again, at each
 # read. It trims its heap by itself when it has become quiet.
@@ -81,6 +83,8 @@ def _become(request: bytes, fds: tuple[int, ...]) -> None:
         elif request.startswith(_EXEC):
             files = close_all_but(fds)
             ExecMonitor(decode(request, files[1:]), files[0]).run()
+        elif request.startswith(_PAUSE):
+            Pause(close_all_but(fds)[0]).run()
         code = 0
     except BaseException:  # noqa: BLE001  the last frame of this process: it must end here
         _leave_traceback(request)

@@ -45,7 +45,7 @@ from crio.sandbox import cgroups
 from crio.sandbox.sandbox import Sandbox
 from crio.security.host import HostFacts
 from crio.security.seccomp import SeccompProfiles
-from crio.storage import Store
+from crio.storage.store import Store
 
 log = logging.getLogger(__name__)
 

@@ -30,7 +30,7 @@ class Event:
     """One change of one container; pod sandboxes are containers here, with the same id for both."""
 
     number: int
-    kind: pb.ContainerEventType
+    kind: pb.ContainerEventType.ValueType
     container_id: str
     sandbox_id: str
     at: int
@@ -47,7 +47,7 @@ class Events:
         self._number = 0
         self._dropped = dropped
 
-    def tell(self, kind: pb.ContainerEventType, container_id: str, sandbox_id: str) -> None:
+    def tell(self, kind: pb.ContainerEventType.ValueType, container_id: str, sandbox_id: str) -> None:
         """Record an event and hand it to all listeners."""
         self._number += 1
         event = Event(self._number, kind, container_id, sandbox_id, time.time_ns(), time.monotonic())

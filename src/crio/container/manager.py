@@ -120,7 +120,7 @@ class ContainerManager:
             container.record.lost_at = time.time_ns()
             container.save()
 
-    def _tell(self, kind: pb.ContainerEventType, container: Container) -> None:
+    def _tell(self, kind: pb.ContainerEventType.ValueType, container: Container) -> None:
         self._events.tell(kind, container.id, container.record.sandbox_id)
 
     async def _end_rest(self, container: Container) -> None:

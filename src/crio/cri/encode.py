@@ -8,7 +8,7 @@ from crio.image.records import ImageInfo
 from crio.sandbox.sandbox import Sandbox
 
 
-def sandbox_state(sandbox: Sandbox) -> pb.PodSandboxState:
+def sandbox_state(sandbox: Sandbox) -> pb.PodSandboxState.ValueType:
     return pb.SANDBOX_READY if sandbox.ready else pb.SANDBOX_NOTREADY
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from typing import TypeVar
 
 from crio.api.runtime.v1 import api_pb2 as pb
 from crio.container.container import Container
 from crio.container.manager import ContainerManager
 from crio.sandbox.manager import SandboxManager
 from crio.sandbox.sandbox import Sandbox
+
+T = TypeVar("T")
 
 
 def labels_match(labels: Mapping[str, str], selector: Mapping[str, str]) -> bool:
@@ -30,7 +33,7 @@ def sandboxes(manager: SandboxManager, wanted: pb.PodSandboxFilter) -> Iterator[
 def containers(manager: ContainerManager, wanted: pb.ContainerFilter) -> Iterator[Container]:
     """The containers that the filter selects, as `sandboxes`."""
     for container in manager:
-        if wanted.HasField("state") and wanted.state.state != container.state:
+        if wanted.HasField("state") and wanted.state.state != container.state.value:
             continue
         if _selected(container, wanted.id, wanted.pod_sandbox_id, wanted.label_selector):
             yield container
@@ -67,9 +70,9 @@ BATCH = 1000
 """Items in one message of a Stream call."""
 
 
-def batches(items: Iterable[object]) -> Iterator[list[object]]:
+def batches(items: Iterable[T]) -> Iterator[list[T]]:
     """The items in lists of at most BATCH; none for no items."""
-    batch: list[object] = []
+    batch: list[T] = []
     for item in items:
         batch.append(item)
         if len(batch) == BATCH:

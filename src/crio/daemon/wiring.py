@@ -27,6 +27,7 @@ from crio.container.exec import Execs
 from crio.container.manager import ContainerManager
 from crio.cri.node import Node
 from crio.cri.table import methods
+from crio.daemon.control import control_methods
 from crio.daemon.inspect import Inspect
 from crio.daemon.recovery import Recovery
 from crio.image.service import ImageService
@@ -38,10 +39,13 @@ from crio.rpc.service import Call, Context, Method
 from crio.rpc.status import status_of
 from crio.runtime.handlers import Runtimes
 from crio.sandbox.manager import SandboxManager, SandboxSettings
+from crio.sandbox.port_forward import PodConnector
 from crio.security.host import gather
 from crio.security.seccomp import SeccompProfiles
 from crio.stats.reader import StatsReader
-from crio.storage import Store, StoreOptions
+from crio.storage.options import StoreOptions
+from crio.storage.store import Store
+from crio.streaming.server import StreamingServer
 from crio.telemetry.metrics import Metrics
 from crio.telemetry.server import MetricsServer
 from crio.wire.sd_notify import Notifier
@@ -80,9 +84,10 @@ class Daemon:
             config.network.plugin_dirs,
             default_network=config.network.cni_default_network,
             state_dir=os.path.join(self._persistent, "network"),
-            observe=self.metrics.cni_plugin,
+            status_grace_period=config.network.cni_status_grace_period,
+            observer=self._plugin_called,
         )
-        self._host_ports = HostPorts(os.path.join(state, "hostports"))
+        self._host_ports = HostPorts()
 
     async def start(self) -> None:
         """Take the lock, build and start every room, take up what an earlier run left, and serve."""
@@ -94,7 +99,7 @@ class Daemon:
         self._take_lock()
         zygote = asyncio.create_task(self._zygote.start())
         self._store = await self._storage.run(Store.open, _store_options(config))
-        self._images = ImageService(config, self._store, self._storage)
+        self._images = ImageService(config, self._store, self._storage, self._jobs)
         self._runtimes = Runtimes(config.runtime, self.metrics.runtime_call)
         await self._images.start()
         await self._network.start()
@@ -150,13 +155,24 @@ class Daemon:
         )
         self._containers = ContainerManager(self._jobs, self._sandboxes, self._maker, self._events, self.metrics)
         self._sandboxes.containers = self._containers
+        self._execs = Execs(self._containers, self._zygote)
+        self._streams = StreamingServer(
+            executor=self._execs,
+            attacher=self._execs,
+            port_forwarder=PodConnector(self._sandboxes),
+            address=config.api.stream_address,
+            port=int(config.api.stream_port),
+            idle_timeout=config.api.stream_idle_timeout,
+        )
         self.node = Node(
             config=lambda: self._config,
             config_text=lambda: print_config(self._config, default_config(), all_written=True, comments=False),
             jobs=self._jobs,
             sandboxes=self._sandboxes,
             containers=self._containers,
-            execs=Execs(self._containers),
+            execs=self._execs,
+            events=self._events,
+            streams=self._streams,
             images=self._images,
             network=self._network,
             runtimes=self._runtimes,
@@ -178,6 +194,7 @@ class Daemon:
             found.containers,
             found.undone,
         )
+        await self._sandboxes.rebuild_host_ports()
         crio = self._config.crio
         for path in filter(None, (crio.version_file, crio.version_file_persist)):
             os.makedirs(os.path.dirname(path), exist_ok=True)
@@ -189,12 +206,13 @@ class Daemon:
     async def _serve(self) -> None:
         config = self._config
         self._server = Server(
-            methods(self.node),
+            methods(self.node) | control_methods(self.node),
             http_handler=Inspect(self.node).handle,
             interceptors=[self._observe],
             max_receive=config.api.grpc_max_recv_msg_size,
             max_send=config.api.grpc_max_send_msg_size,
         )
+        await self._streams.start()
         await self._server.listen(config.api.listen)
         if config.metrics.enable_metrics:
             await self._metrics_server.start_tcp(config.metrics.metrics_host, config.metrics.metrics_port)
@@ -222,6 +240,9 @@ class Daemon:
         while True:
             await asyncio.sleep(_CHORES_INTERVAL)
             await self._sandboxes.retry_unfinished()
+
+    def _plugin_called(self, verb: str, plugin: str, seconds: float, succeeded: bool) -> None:
+        self.metrics.cni_plugin(plugin, verb, seconds, failed=not succeeded)
 
     # Reload
 
@@ -264,6 +285,8 @@ class Daemon:
                     stack.push_async_callback(getattr(room, close))
             stack.push_async_callback(self._jobs.stop, _STOP_GRACE)
             stack.push_async_callback(self._metrics_server.stop)
+            if (streams := getattr(self, "_streams", None)) is not None:
+                stack.push_async_callback(streams.stop)
             if (server := getattr(self, "_server", None)) is not None:
                 stack.push_async_callback(server.stop, _STOP_GRACE)
             stack.push_async_callback(self._tasks.stop)

@@ -47,7 +47,7 @@ class PodContainers(Protocol):
 class PauseSpawner(Protocol):
     """Starts the process that holds a pod's shared PID namespace."""
 
-    async def spawn_pause(self, sandbox_id: str, joined: Mapping[str, str]) -> int: ...
+    async def spawn_pause(self) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +183,7 @@ class SandboxManager:
                 self._make_files(sandbox)
             if options.pid == pb.POD:
                 with job.step("pause"):
-                    record.pause_pid = await self._pause.spawn_pause(sandbox_id, planned)
+                    record.pause_pid = await self._pause.spawn_pause()
                     record.pause_start = start_time(record.pause_pid)
             if attach is not None:
                 await attach
@@ -225,9 +225,21 @@ class SandboxManager:
             sandbox.record.ips = list(result.ips)
             sandbox.record.network_result = result.raw
         failpoint("sandbox.run.after_network")
-        if pod.port_mappings and not self.settings.disable_hostport_mapping and not self._network.maps_ports():
+        if pod.port_mappings and self._maps_host_ports():
             with job.step("host ports"):
                 await self._host_ports.add(sandbox.id, pod.port_mappings, result.ips)
+
+    def _maps_host_ports(self) -> bool:
+        return not self.settings.disable_hostport_mapping and not self._network.maps_ports()
+
+    async def rebuild_host_ports(self) -> None:
+        """Make the kernel's host port rules those of the pods that are here; for the daemon's start."""
+        if self._maps_host_ports():
+            pods = [pod_network(sandbox, "") for sandbox in self if sandbox.ready]
+            ips: dict[str, list[str]] = {sandbox.id: sandbox.record.ips for sandbox in self}
+            await self._host_ports.rebuild(
+                (pod.id, pod.port_mappings, ips[pod.id]) for pod in pods if pod.port_mappings
+            )
 
     async def _detach_network(self, sandbox: Sandbox) -> None:
         await self._host_ports.remove(sandbox.id)

@@ -14,7 +14,8 @@ from crio.sandbox.cgroups import parent_path
 from crio.sandbox.sandbox import Sandbox
 from crio.stats.network import Interface, read_interfaces
 from crio.stats.rates import Rates
-from crio.storage import Store, Usage
+from crio.storage.store import Store
+from crio.storage.usage import Usage
 
 _LAYER_AGE = 10.0
 """Seconds for which the size of a writable layer is taken from the last walk over it; the kubelet's own interval."""
@@ -64,7 +65,7 @@ class StatsReader:
             measured = await self._executor.run(self._walk, old)
             self._layers.update({container_id: (now, usage) for container_id, usage in measured.items()})
         if len(self._layers) > 2 * len(self._containers) + 16:
-            known = {container.id for container in self._containers}
+            known: set[str] = {container.id for container in self._containers}
             self._layers = {key: value for key, value in self._layers.items() if key in known}
             self._rates.keep_only(known)
 
@@ -97,7 +98,7 @@ class StatsReader:
         if layer is not None:
             usage = layer[1]
             stats.writable_layer.timestamp = now
-            stats.writable_layer.fs_id.mountpoint = self._store.graphroot
+            stats.writable_layer.fs_id.mountpoint = self._store.options.graphroot
             stats.writable_layer.used_bytes.value = usage.bytes
             stats.writable_layer.inodes_used.value = usage.inodes
         return stats
