@@ -61,7 +61,7 @@ def _from_storage_conf(path: str, content: Mapping[str, Any], environ: Mapping[s
     options = _table(storage, "options")
     driver = environ.get("STORAGE_DRIVER") or _text(storage, "driver")
     prefix = driver or "overlay"
-    found = [f"{prefix}.imagestore={store}" for store in options.get("additionalimagestores") or ()]
+    found = [f"{prefix}.additionalimagestore={store}" for store in options.get("additionalimagestores") or ()]
     found.extend(f"{prefix}.additionallayerstore={store}" for store in options.get("additionallayerstores") or ())
     own = _table(options, prefix)
     for name in _OVERLAY_OPTIONS:
@@ -79,7 +79,14 @@ def _from_storage_conf(path: str, content: Mapping[str, Any], environ: Mapping[s
 
 
 def _environment_options(environ: Mapping[str, str]) -> tuple[str, ...]:
-    return tuple(option for option in environ.get("STORAGE_OPTS", "").split(",") if option)
+    """STORAGE_OPTS has commas between options and in mountopt: a part without a driver's name belongs to the last one."""
+    options: list[str] = []
+    for part in environ.get("STORAGE_OPTS", "").split(","):
+        if options and part and "." not in part.partition("=")[0]:
+            options[-1] += f",{part}"
+        elif part:
+            options.append(part)
+    return tuple(options)
 
 
 def _table(content: Mapping[str, Any], name: str) -> Mapping[str, Any]:

@@ -293,7 +293,7 @@ class TestStorage:
         node.write("storage.conf", self.CONF)
         crio = node.load().config.crio
         assert (crio.root, crio.runroot, crio.storage_driver) == ("/g", "/r", "overlay")
-        assert crio.storage_option == ("overlay.imagestore=/ro", "overlay.mountopt=nodev")
+        assert crio.storage_option == ("overlay.additionalimagestore=/ro", "overlay.mountopt=nodev")
 
     def test_options_add_up_and_the_rest_is_replaced(self, node: Node) -> None:
         node.write("storage.conf", self.CONF)
@@ -303,7 +303,14 @@ class TestStorage:
         node.drop_in("2.conf", '[crio]\nstorage_option = ["c=d", "a=b"]\n')
         crio = node.load().config.crio
         assert (crio.root, crio.runroot) == ("/x", "/r")
-        assert crio.storage_option == ("overlay.imagestore=/ro", "overlay.mountopt=nodev", "c=d", "a=b")
+        assert crio.storage_option == ("overlay.additionalimagestore=/ro", "overlay.mountopt=nodev", "c=d", "a=b")
+
+    def test_variables_of_the_storage_go_before_its_file(self, node: Node) -> None:
+        node.write("storage.conf", self.CONF)
+        node.environ |= {"STORAGE_DRIVER": "vfs", "STORAGE_OPTS": "vfs.a=b,overlay.mountopt=nodev,metacopy=on"}
+        crio = node.load().config.crio
+        assert crio.storage_driver == "vfs"
+        assert crio.storage_option == ("vfs.a=b", "overlay.mountopt=nodev,metacopy=on")
 
     def test_a_broken_storage_conf_is_an_error(self, node: Node) -> None:
         path = node.write("storage.conf", "[storage\n")

@@ -10,19 +10,20 @@ from collections.abc import Iterator
 
 from crio.base.errors import FailedPrecondition
 from crio.config import Config
-from crio.storage import Store, StoreOptions
+from crio.storage import options
+from crio.storage.store import Store
 
 
 @contextlib.contextmanager
 def opened(config: Config) -> Iterator[Store]:
     """The store that `config` names, open for the time of the block."""
     store = Store.open(
-        StoreOptions(
+        options.load(
             graphroot=config.crio.root,
             runroot=config.crio.runroot,
             driver=config.crio.storage_driver,
             driver_options=config.crio.storage_option,
-            imagestore=config.crio.imagestore or None,
+            imagestore=config.crio.imagestore,
         )
     )
     try:

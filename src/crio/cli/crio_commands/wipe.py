@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import crio
@@ -69,9 +70,11 @@ def _remove(config: Config, *, images: bool) -> int:
     failed = False
     with opened(config) as store:
         ours = [container for container in store.containers() if is_ours(container.metadata)]
-        removals = [(f"container {container.id}", store.remove_container, container.id) for container in ours]
+        removals: list[tuple[str, Callable[[str], object], str]] = [
+            (f"container {container.id}", store.remove_container, container.id) for container in ours
+        ]
         if images:
-            used = sorted({container.image_id for container in ours if container.image_id})
+            used = sorted({container.image for container in ours if container.image})
             removals += [(f"image {image_id}", store.remove_image, image_id) for image_id in used]
         for what, remove, object_id in removals:
             try:
