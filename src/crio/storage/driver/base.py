@@ -1,0 +1,73 @@
+"""What the store asks of a driver."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class MountOptions:
+    options: Sequence[str] | None = None
+    """As in a container's record; None means those of storage.conf."""
+    label: str = ""
+    """SELinux label of everything in the mount, "" for none."""
+    volatile: bool = False
+    """The content need not survive a crash of the machine: writing may skip every sync."""
+    read_only: bool = False
+
+
+class Driver(Protocol):
+    name: str
+    home: str
+    """Directory of this driver in the writable store."""
+    writable_homes: Sequence[str]
+    """`home`, and the image layers' directory if they are kept apart."""
+    native_whiteouts: bool
+    """Whether deletions are stored as the kernel's marks; else the `.wh.` files stay as they are."""
+
+    def prepare(self) -> None:
+        """Make the driver's directories and check that the kernel can do it. Once per process, before anything else."""
+
+    def attach_home(self) -> None:
+        """Keep the mounts to come out of other mount namespaces. Only while no layer is mounted, and idempotent:
+        other tools undo it when they end.
+        """
+
+    def release_home(self) -> None:
+        """Undo `attach_home`. Only while no layer is mounted; nothing to undo is no error."""
+
+    def exists(self, id: str) -> bool: ...
+
+    def create(
+        self, id: str, parent: str | None, *, staged: str | None, image: bool, discard: Callable[[str], None]
+    ) -> None:
+        """Make a layer's directory. `staged`, a directory with its content on the same file system, is moved in.
+
+        `image` layers may live in another place than containers' (imagestore). Leftovers of the same id go to
+        `discard` first. A failure may leave parts; `remove` takes them away.
+        """
+
+    def remove(self, id: str, discard: Callable[[str], None]) -> None:
+        """Take a layer away; its directory is handed to `discard`, which moves and later deletes it."""
+
+    def mount(self, id: str, options: MountOptions) -> str:
+        """Mount a layer over its parents, and return where. The same place each time."""
+
+    def unmount(self, id: str) -> None:
+        """A layer that is not mounted is no error."""
+
+    def is_mounted(self, id: str) -> bool: ...
+
+    def own_directories(self, id: str) -> list[str]:
+        """Where the files that this layer brought can be read, most recent first. Raises NotFound."""
+
+    def writable_directory(self, id: str) -> str:
+        """What a container has written lies below it."""
+
+    def layer_ids(self) -> Iterable[str]:
+        """Names of all layers in the writable places, with or without a record."""
+
+    def repair_links(self) -> int:
+        """Mend what short names lead to nothing; the number of changes."""

@@ -1,0 +1,285 @@
+"""Layers: their records, directories and mounts.
+
+Methods that take an `Edit` are called by store.py with the layers' lock held for writing.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+from crio.base.errors import FailedPrecondition, NotFound
+from crio.base.failpoints import failpoint
+from crio.storage import tempdirs
+from crio.storage.driver.base import Driver, MountOptions
+from crio.storage.indexfile import IndexFile, Syncer
+from crio.storage.locks import LockFile
+from crio.storage.mounts import MountTable
+from crio.storage.records import LayerRecord, MountRecord, replaced
+from crio.storage.table import Edit, RecordTable, Snapshot
+from crio.storage.trash import Trash
+
+log = logging.getLogger(__name__)
+
+STABLE, VOLATILE, IMAGES = 0, 1, 2
+"""Index files: the one of old, the one of newer tools for what ends with the uptime, and the imagestore's."""
+
+
+class LayerStore:
+    """The layers of one writable store and of the read-only stores behind it."""
+
+    def __init__(
+        self,
+        directory: str,
+        driver: Driver,
+        mounts: MountTable,
+        trash: Trash,
+        *,
+        image_directory: str | None,
+        others: Sequence[str],
+        transient_directory: str | None,
+        syncer: Syncer | None,
+        timeout: float,
+    ) -> None:
+        """`directory` is `G/<driver>-layers`; `image_directory` the imagestore's, `others` the read-only stores'.
+
+        `transient_directory`, if given, takes the records of all containers' layers.
+        """
+        self.directory = directory
+        self.driver = driver
+        self.mounts = mounts
+        self.trash = trash
+        self._content_directory = image_directory or directory
+        locks, files = [], []
+        for place in (directory, image_directory):
+            if place is not None:
+                os.makedirs(place, mode=0o700, exist_ok=True)
+                locks.append(LockFile(os.path.join(place, "layers.lock"), timeout=timeout))
+        self._volatile_path = os.path.join(transient_directory or directory, "volatile-layers.json")
+        self._transient = transient_directory is not None
+        files.append(IndexFile(os.path.join(directory, "layers.json"), syncer=syncer))
+        files.append(IndexFile(self._volatile_path, syncer=None))
+        if image_directory is not None:
+            files.append(IndexFile(os.path.join(image_directory, "layers.json"), syncer=syncer))
+        self.image_file = IMAGES if image_directory is not None else STABLE
+        self.table: RecordTable[LayerRecord] = RecordTable(LayerRecord, locks, files)
+        self._others: list[tuple[str, RecordTable[LayerRecord]]] = [
+            (place, _open_other(place, timeout)) for place in others
+        ]
+        self._index: tuple[Snapshot[LayerRecord], dict[str, list[LayerRecord]]] | None = None
+        self._bin: tempdirs.TempDir | None = None
+
+    def close(self) -> None:
+        if self._bin is not None:
+            self._bin.close()
+            self._bin = None
+        self.table.close()
+        for _, table in self._others:
+            table.close()
+
+    # Reading
+
+    def all(self) -> list[LayerRecord]:
+        """Every layer, those of the writable store first; incomplete ones are left out."""
+        found: dict[str, LayerRecord] = {}
+        for snapshot in self._snapshots():
+            for record in snapshot.by_id.values():
+                if not record.incomplete:
+                    found.setdefault(record.id, record)
+        return list(found.values())
+
+    def find(self, id: str) -> LayerRecord | None:
+        """By full id or by name."""
+        for snapshot in self._snapshots():
+            record = snapshot.find(id)
+            if record is not None:
+                return record
+        return None
+
+    def get(self, id: str) -> LayerRecord:
+        record = self.find(id)
+        if record is None:
+            raise NotFound(f"cannot find layer {id}: no such id or name")
+        return record
+
+    def by_digest(self, digest: str) -> list[LayerRecord]:
+        """Layers whose blob, as it was received or uncompressed, has this digest."""
+        return [layer for layer in self.all() if digest in (layer.compressed_diff_digest, layer.diff_digest)]
+
+    def chain(self, id: str) -> list[LayerRecord]:
+        """The layer and its parents, top first. Raises NotFound if one is missing or they form a circle."""
+        found: list[LayerRecord] = []
+        seen: set[str] = set()
+        while id:
+            if id in seen:
+                raise NotFound(f"cannot follow the parents of layer {id}: they form a circle")
+            seen.add(id)
+            record = self.get(id)
+            found.append(record)
+            id = record.parent
+        return found
+
+    def children(self, edit: Edit[LayerRecord], id: str) -> list[str]:
+        return [layer.id for layer in edit.now.by_id.values() if layer.parent == id]
+
+    def tar_split_path(self, id: str) -> str:
+        """Where the layer's tar-split data are, if it has any."""
+        name = f"{id}.tar-split.gz"
+        for directory in (self._content_directory, self.directory, *(place for place, _ in self._others)):
+            path = os.path.join(directory, name)
+            if os.path.exists(path):
+                return path
+        return os.path.join(self._content_directory, name)
+
+    def is_read_only(self, id: str) -> bool:
+        """Whether only a read-only store has it."""
+        return id not in self.table.snapshot().by_id
+
+    def _snapshots(self) -> Iterator[Snapshot[LayerRecord]]:
+        yield self.table.snapshot()
+        for _, table in self._others:
+            yield table.snapshot()
+
+    # Writing
+
+    def staging(self) -> tempdirs.TempDir:
+        """This process's staging directory for tar-split data, beside their place."""
+        if self._bin is None:
+            self._bin = tempdirs.TempDir(os.path.join(self._content_directory, "tmp"))
+        return self._bin
+
+    def staging_target(self, id: str) -> str:
+        """Where the tar-split data of a new layer belong."""
+        return os.path.join(self._content_directory, f"{id}.tar-split.gz")
+
+    def clean(self) -> list[str]:
+        """Remove what writers left that died: incomplete layers and staging directories; ids of the layers."""
+        for directory in (self.directory, self._content_directory):
+            tempdirs.remove_stale(os.path.join(directory, "tmp"))
+        for home in self.driver.writable_homes:
+            tempdirs.remove_stale(os.path.join(home, "tempdirs"))
+        if not any(record.incomplete for record in self.table.snapshot().by_id.values()):
+            return []
+        with self.table.writing() as edit:
+            dead = [record.id for record in edit.now.by_id.values() if record.incomplete]
+            for id in dead:
+                log.warning("removing layer %s, whose writer died before it was complete", id)
+                self._remove_content(id)
+                edit.drop(id)
+            edit.save()
+        self.trash.empty()
+        return dead
+
+    def add_image_layer(
+        self, edit: Edit[LayerRecord], record: LayerRecord, staged: str | None, place_content: Callable[[], None]
+    ) -> None:
+        """Make a layer that must survive everything: marked incomplete, filled, then marked whole."""
+        edit.put(replaced(record, flags={**record.flags, "incomplete": True}), file=self.image_file)
+        edit.save()
+        failpoint("storage.layer.marked")
+        self.driver.create(record.id, record.parent or None, staged=staged, image=True, discard=self.trash.discard)
+        place_content()
+        failpoint("storage.layer.filled")
+        edit.put(record)
+        edit.save()
+        failpoint("storage.layer.whole")
+
+    def add_container_layer(self, edit: Edit[LayerRecord], record: LayerRecord, *, volatile: bool) -> None:
+        """Make a container's writable layer. Its directory comes first: one that no record names is garbage."""
+        self.driver.create(record.id, record.parent or None, staged=None, image=False, discard=self.trash.discard)
+        failpoint("storage.container_layer.made")
+        in_use = os.path.exists(self._volatile_path)
+        edit.put(record, file=VOLATILE if self._transient or (volatile and in_use) else STABLE)
+        edit.save(lasting=not volatile)
+
+    def remove(self, edit: Edit[LayerRecord], ids: Iterable[str], *, lasting: bool = True) -> None:
+        """Remove layers, children before parents. The files go at the next `trash.empty`.
+
+        Without `lasting`, for layers that end with the uptime, the disk is not waited for.
+        """
+        ids = list(ids)
+        for id in ids:
+            self._unmount_wholly(id)
+        if lasting:
+            for id in ids:
+                record = edit.now.by_id[id]
+                edit.put(replaced(record, flags={**record.flags, "incomplete": True}))
+            edit.save()
+            failpoint("storage.layer.remove.marked")
+        for id in ids:
+            self._remove_content(id)
+            edit.drop(id)
+        failpoint("storage.layer.remove.gone")
+        edit.save(lasting=lasting)
+
+    def _remove_content(self, id: str) -> None:
+        self._unmount_wholly(id)
+        self.driver.remove(id, self.trash.discard)
+        for directory in {self.directory, self._content_directory}:
+            for name in (f"{id}.tar-split.gz", id):
+                path = os.path.join(directory, name)
+                try:
+                    os.unlink(path)
+                except FileNotFoundError:
+                    continue
+                except (IsADirectoryError, PermissionError):
+                    for blob in os.listdir(path):
+                        os.unlink(os.path.join(path, blob))
+                    os.rmdir(path)
+
+    # Mounting
+
+    def mount(self, id: str, options: MountOptions) -> str:
+        """Mount a layer or count one more user of its mount; with the lock held for writing."""
+        with self.mounts.writing() as mounts:
+            present = mounts.get(id)
+            if not mounts:
+                self.driver.attach_home()
+            if present is not None and self.driver.is_mounted(id):
+                mounts[id] = MountRecord(id, present.path, present.count + 1)
+                return present.path
+            path = self.driver.mount(id, options)
+            failpoint("storage.mounted")
+            mounts[id] = MountRecord(id, path, (present.count if present else 0) + 1)
+            return path
+
+    def attach_home(self) -> None:
+        """Once at the start: see `Driver.attach_home`."""
+        with self.table.writing(), self.mounts.writing() as mounts:
+            if not mounts:
+                self.driver.attach_home()
+
+    def release_home(self) -> None:
+        """Undo that, if nobody has anything mounted."""
+        with self.table.writing(), self.mounts.writing() as mounts:
+            if not mounts:
+                self.driver.release_home()
+
+    def unmount(self, id: str, *, wholly: bool = False) -> bool:
+        """Take one user away, or all; whether the layer is still mounted. With the lock held for writing."""
+        with self.mounts.writing() as mounts:
+            present = mounts.get(id)
+            if present is not None and present.count > 1 and not wholly:
+                mounts[id] = MountRecord(id, present.path, present.count - 1)
+                return True
+            self.driver.unmount(id)
+            failpoint("storage.unmounted")
+            mounts.pop(id, None)
+            return False
+
+    def _unmount_wholly(self, id: str) -> None:
+        if id in self.mounts.read() or self.driver.is_mounted(id):
+            self.unmount(id, wholly=True)
+
+    def check_unused(self, edit: Edit[LayerRecord], id: str) -> None:
+        """Raises FailedPrecondition if another layer stands on this one."""
+        children = self.children(edit, id)
+        if children:
+            raise FailedPrecondition(f"cannot remove layer {id}: layer {children[0]} stands on it")
+
+
+def _open_other(directory: str, timeout: float) -> RecordTable[LayerRecord]:
+    lock = LockFile(os.path.join(directory, "layers.lock"), read_only=True, timeout=timeout)
+    names = ("layers.json", "volatile-layers.json")
+    return RecordTable(LayerRecord, [lock], [IndexFile(os.path.join(directory, name), syncer=None) for name in names])

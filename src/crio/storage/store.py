@@ -1,0 +1,541 @@
+"""The store: the one object that other rooms use. Synchronous and thread-safe.
+
+It alone takes several locks, always in the order layers, images, containers, mounts, as every other tool does.
+Nothing is deleted while a lock is held: directories are moved aside and go afterwards (`trash.py`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from collections.abc import Iterator, Mapping, Sequence
+
+from crio.base.errors import AlreadyExists, FailedPrecondition, NotFound
+from crio.base.failpoints import failpoint
+from crio.base.files import sync_directory
+from crio.base.ids import new_id
+from crio.storage import export, records
+from crio.storage.containers import ContainerStore
+from crio.storage.driver.base import Driver, MountOptions
+from crio.storage.driver.overlay import OverlayDriver
+from crio.storage.images import ImageStore
+from crio.storage.indexfile import Syncer
+from crio.storage.layers import LayerStore
+from crio.storage.locks import LockFile
+from crio.storage.mounts import MountTable
+from crio.storage.options import StoreOptions
+from crio.storage.records import ContainerRecord, ImageRecord, LayerRecord
+from crio.storage.table import Edit
+from crio.storage.trash import Trash
+from crio.storage.usage import Usage, measure
+from crio.storage.writer import LayerFacts, LayerWriter, StagedLayer
+
+log = logging.getLogger(__name__)
+
+INODES_FLAG = "io.cri-o.inodes"
+"""In a layer's flags: how many inodes its files take. Other tools keep flags that they do not know."""
+
+
+class Store:
+    """One writable store and the read-only ones behind it. Made by `open`, ended by `close`."""
+
+    def __init__(
+        self,
+        options: StoreOptions,
+        driver: Driver,
+        layers: LayerStore,
+        images: ImageStore,
+        containers: ContainerStore,
+        graph_lock: LockFile,
+        syncer: Syncer | None,
+    ) -> None:
+        self.options = options
+        self.driver = driver
+        self.layer_store = layers
+        self.image_store = images
+        self.container_store = containers
+        self._graph_lock = graph_lock
+        self._syncer = syncer
+        self._measured: dict[str, int] = {}
+
+    @classmethod
+    def open(cls, options: StoreOptions) -> Store:
+        """Open the store and make it if there is none; what dead writers left half-made is removed.
+
+        Raises InvalidArgument for options that cannot be used, DataLoss for damaged index files, OSError.
+        """
+        options.check()
+        graphroot, runroot, name = options.graphroot, options.runroot, options.driver
+        image_root = options.imagestore if options.imagestore != graphroot else None
+        for root in (graphroot, runroot, image_root):
+            if root:
+                os.makedirs(root, mode=0o700, exist_ok=True)
+        timeout = options.lock_timeout
+        others = list(options.additional_image_stores)
+        driver = _make_driver(options, image_root)
+        with contextlib.ExitStack() as undo:
+            graph_lock = LockFile(os.path.join(graphroot, "storage.lock"), timeout=timeout)
+            undo.callback(graph_lock.close)
+            LockFile(os.path.join(graphroot, "userns.lock")).close()
+            with graph_lock.write():
+                driver.prepare()
+            mounts = MountTable(os.path.join(runroot, f"{name}-layers"), timeout=timeout)
+            undo.callback(mounts.close)
+            syncer = Syncer() if options.sync else None
+            if syncer is not None:
+                undo.callback(syncer.close)
+            layers = LayerStore(
+                os.path.join(graphroot, f"{name}-layers"),
+                driver,
+                mounts,
+                Trash(),
+                image_directory=os.path.join(image_root, f"{name}-layers") if image_root else None,
+                others=[os.path.join(other, f"{name}-layers") for other in others],
+                transient_directory=os.path.join(runroot, f"{name}-layers") if options.transient else None,
+                syncer=syncer,
+                timeout=timeout,
+            )
+            undo.callback(layers.close)
+            images = ImageStore(
+                os.path.join(image_root or graphroot, f"{name}-images"),
+                others=[os.path.join(other, f"{name}-images") for other in others],
+                syncer=syncer,
+                timeout=timeout,
+            )
+            undo.callback(images.close)
+            containers = ContainerStore(
+                os.path.join(graphroot, f"{name}-containers"),
+                os.path.join(runroot, f"{name}-containers"),
+                transient=options.transient,
+                syncer=syncer,
+                timeout=timeout,
+            )
+            undo.callback(containers.close)
+            for table in (layers.table, images.table, containers.table):
+                table.heal()
+            layers.clean()
+            layers.attach_home()
+            undo.pop_all()
+        return cls(options, driver, layers, images, containers, graph_lock, syncer)
+
+    def close(self) -> None:
+        """Wait for deletions and let go of everything. Containers stay mounted."""
+        self.layer_store.trash.close()
+        if self._syncer is not None:
+            self._syncer.close()
+        with self._graph_lock.write():
+            self.layer_store.release_home()
+        self.layer_store.close()
+        self.image_store.close()
+        self.container_store.close()
+        self.layer_store.mounts.close()
+        self._graph_lock.close()
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # Layers
+
+    def layers(self) -> list[LayerRecord]:
+        return self.layer_store.all()
+
+    def layer(self, id: str) -> LayerRecord:
+        """By id or name. Raises NotFound."""
+        return self.layer_store.get(id)
+
+    def find_layer(self, parent: str | None, diff_id: str) -> LayerRecord | None:
+        """The layer with this content on top of `parent`, if it is there."""
+        record = self.layer_store.find(records.layer_id(parent, diff_id))
+        if record is not None and not record.incomplete:
+            return record
+        wanted = (parent or "", diff_id)
+        return next(
+            (layer for layer in self.layers() if (layer.parent, layer.diff_digest) == wanted and not layer.uidmap), None
+        )
+
+    def layers_by_compressed_digest(self, digest: str) -> list[LayerRecord]:
+        return [layer for layer in self.layers() if layer.compressed_diff_digest == digest]
+
+    def stage_layer(self) -> LayerWriter:
+        """A writer for one layer's tar; needs no lock until its `commit`."""
+        home = self.driver.writable_homes[-1]
+        return LayerWriter(
+            self.layer_store.trash.bin(home).new_path("addition"),
+            self.layer_store.staging().new_path("tar-split.gz"),
+            self._commit_layer,
+            sync=self.options.sync,
+            native_whiteouts=self.driver.native_whiteouts,
+            ignore_chown_errors=self.options.flag("ignore_chown_errors"),
+        )
+
+    def layer_tar(self, id: str) -> Iterator[bytes]:
+        """The layer's tar as it was received, byte for byte. Raises DataLoss where files have changed since."""
+        record = self.layer(id)
+        return export.layer_tar(self.layer_store.tar_split_path(record.id), self.driver.own_directories(record.id))
+
+    def _commit_layer(self, staged: StagedLayer, facts: LayerFacts) -> LayerRecord:
+        id = records.layer_id(facts.parent, staged.diff_id)
+        layers = self.layer_store
+        with layers.table.writing() as edit:
+            existing = edit.now.by_id.get(id) or layers.find(id)
+            if existing is not None and not existing.incomplete:
+                return existing
+            if facts.parent and edit.now.by_id.get(facts.parent) is None:
+                layers.get(facts.parent)
+            record = LayerRecord(
+                id=id,
+                parent=facts.parent or "",
+                created=records.now(),
+                diff_digest=staged.diff_id,
+                diff_size=staged.diff_size,
+                compressed_diff_digest=facts.compressed_digest or staged.diff_id,
+                compressed_size=facts.compressed_size or staged.diff_size,
+                compression=facts.compression,
+                uidset=staged.uids,
+                gidset=staged.gids,
+                flags={INODES_FLAG: staged.inodes},
+            )
+
+            def place() -> None:
+                directory = os.path.dirname(layers.staging_target(id))
+                os.rename(staged.tar_split, layers.staging_target(id))
+                if self.options.sync:
+                    home = self.driver.writable_homes[-1]
+                    for path in (os.path.join(home, id), home, directory):
+                        sync_directory(path)
+
+            try:
+                layers.add_image_layer(edit, record, staged.content, place)
+            except BaseException:
+                self._undo_layer(edit, id)
+                raise
+        layers.trash.empty()
+        return record
+
+    def _undo_layer(self, edit: Edit[LayerRecord], id: str) -> None:
+        try:
+            if id in edit.now.by_id:
+                self.layer_store.remove(edit, [id])
+        except OSError as error:
+            log.warning("layer %s stays incomplete until the next start: %s", id, error)
+
+    # Images
+
+    def images(self) -> list[ImageRecord]:
+        """All images. While nobody has changed them this costs two system calls."""
+        return self.image_store.all()
+
+    def image(self, id_or_name: str) -> ImageRecord:
+        """By id, full name, or unambiguous prefix of an id. Raises NotFound."""
+        return self.image_store.get(id_or_name)
+
+    def image_big_data(self, image_id: str, key: str) -> bytes:
+        """One of the image's blobs (records.py, `big_data_names`); at most 64 MiB. Raises NotFound."""
+        return self.image_store.read(image_id, key)
+
+    def put_image(
+        self,
+        id: str,
+        *,
+        layer: str | None,
+        names: Sequence[str],
+        digest: str = "",
+        created: str = "",
+        metadata: str = "{}",
+        big_data: Mapping[str, bytes],
+    ) -> ImageRecord:
+        """Add an image, or names and blobs to the image that has this id. Other images lose these names.
+
+        `layer` is the top layer, which must exist; `created` is the image config's time (RFC 3339).
+        """
+        records.check_id(id, "an image")
+        if layer and self.layer_store.find(layer) is None:
+            raise NotFound(f"cannot add image {id}: its layer {layer} does not exist")
+        with self.layer_store.table.reading(), self.image_store.table.writing() as edit:
+            if layer and self.layer_store.find(layer) is None:
+                raise NotFound(f"cannot add image {id}: its layer {layer} was removed meanwhile")
+            return self.image_store.put(
+                edit,
+                id,
+                layer=layer or "",
+                names=names,
+                digest=digest,
+                created=created or records.now(),
+                metadata=metadata,
+                big_data=big_data,
+                durable=self.options.sync,
+            )
+
+    def set_image_names(self, image_id: str, names: Sequence[str]) -> ImageRecord:
+        """Give an image exactly these names; other images lose them. Raises NotFound."""
+        with self.image_store.table.writing() as edit:
+            if image_id not in edit.now.by_id:
+                self._refuse_read_only(image_id, "rename")
+            record = self.image_store.set_names(edit, image_id, names)
+            edit.save()
+            return record
+
+    def remove_image(self, image_id: str) -> list[str]:
+        """Remove an image with all its names, and the layers that nothing else uses; the ids of these layers.
+
+        Raises FailedPrecondition while a container of any engine uses it, NotFound.
+        """
+        layers = self.layer_store
+        with (
+            layers.table.writing() as layer_edit,
+            self.image_store.table.writing() as image_edit,
+            self.container_store.table.writing() as container_edit,
+        ):
+            image = image_edit.now.by_id.get(image_id)
+            if image is None:
+                self._refuse_read_only(image_id, "remove")
+                raise NotFound(f"cannot remove image {image_id}: no such id")
+            for container in container_edit.now.by_id.values():
+                if container.image == image_id:
+                    name = container.names[0] if container.names else container.id
+                    raise FailedPrecondition(f"cannot remove image {image_id}: container {name} uses it")
+            self.image_store.remove(image_edit, image_id)
+            used = {layer for other in image_edit.now.by_id.values() for layer in other.layers}
+            used |= {container.layer for container in container_edit.now.by_id.values()}
+            doomed = _unused_chain(layer_edit.now.by_id, image, used)
+            if doomed:
+                layers.remove(layer_edit, doomed)
+        layers.trash.empty()
+        return doomed
+
+    def image_size(self, image_id: str) -> int:
+        """Bytes of the image's uncompressed layers and of its blobs, from the records."""
+        image = self.image_store.get(image_id)
+        total = sum(image.big_data_sizes.values())
+        if image.layer:
+            total += sum(max(layer.diff_size, 0) for layer in self.layer_store.chain(image.layer))
+        return total
+
+    def _refuse_read_only(self, image_id: str, what: str) -> None:
+        if self.image_store.find(image_id) is None:
+            raise NotFound(f"cannot {what} image {image_id}: no such id")
+        raise FailedPrecondition(f"cannot {what} image {image_id}: it is in a read-only store")
+
+    # Containers
+
+    def containers(self) -> list[ContainerRecord]:
+        """All containers of all engines."""
+        return list(self.container_store.table.snapshot().by_id.values())
+
+    def container(self, id_or_name: str) -> ContainerRecord:
+        """By id, name, or unambiguous prefix of an id. Raises NotFound."""
+        return self.container_store.table.snapshot().lookup("container", id_or_name)
+
+    def create_container(
+        self,
+        id: str,
+        *,
+        names: Sequence[str],
+        image_id: str | None,
+        metadata: str = "",
+        mount_label: str = "",
+        process_label: str = "",
+        mount_options: Sequence[str] | None = None,
+        volatile: bool = True,
+    ) -> ContainerRecord:
+        """Add a container with a new writable layer on top of the image's.
+
+        A `volatile` one need not survive a crash of the machine: nothing of it is synced. Raises AlreadyExists if the
+        id or a name is taken, NotFound if there is no such image.
+        """
+        records.check_id(id, "a container")
+        flags: dict[str, object] = {"MountLabel": mount_label, "ProcessLabel": process_label}
+        if mount_options is not None:
+            flags["MountOpts"] = list(mount_options)
+        if volatile:
+            flags["Volatile"] = True
+        layers = self.layer_store
+        with (
+            layers.table.writing() as layer_edit,
+            self.image_store.table.reading(),
+            self.container_store.table.writing() as edit,
+        ):
+            parent = ""
+            if image_id is not None:
+                image = self.image_store.find(image_id)
+                if image is None:
+                    raise NotFound(f"cannot create container {id}: image {image_id} does not exist")
+                image_id, parent = image.id, image.layer
+            if id in edit.now.by_id:
+                raise AlreadyExists(f"cannot create container {id}: the id is in use")
+            for name in names:
+                if name in edit.now.by_name:
+                    owner = edit.now.by_name[name]
+                    raise AlreadyExists(f"cannot create container {id}: the name {name!r} belongs to container {owner}")
+            layer = LayerRecord(
+                id=new_id(),
+                parent=parent,
+                names=[f"{names[0]}-layer"] if names else [],
+                mountlabel=mount_label,
+                created=records.now(),
+            )
+            record = ContainerRecord(
+                id=id,
+                names=list(names),
+                image=image_id or "",
+                layer=layer.id,
+                metadata=metadata,
+                created=layer.created,
+                flags=flags,
+            )
+            try:
+                layers.add_container_layer(layer_edit, layer, volatile=volatile or self.options.transient)
+                failpoint("storage.container.layer")
+                edit.put(record, file=self.container_store.file_for(volatile=volatile))
+                edit.save(lasting=not volatile)
+            except BaseException:
+                self._undo_container(layer_edit, layer.id)
+                raise
+            failpoint("storage.container.made")
+        return record
+
+    def _undo_container(self, edit: Edit[LayerRecord], layer: str) -> None:
+        try:
+            if layer in edit.now.by_id:
+                self.layer_store.remove(edit, [layer])
+            else:
+                self.driver.remove(layer, self.layer_store.trash.discard)
+        except OSError as error:
+            log.warning("layer %s of a container that failed stays until the next start: %s", layer, error)
+
+    def mount_container(self, id: str) -> str:
+        """Mount the container's root file system, or count one more user; the path, the same each time."""
+        record = self.container(id)
+        flags = record.flags
+        options = MountOptions(
+            options=_texts(flags.get("MountOpts")),
+            label=str(flags.get("MountLabel") or ""),
+            volatile=record.volatile and not self.options.flag("disable-volatile"),
+        )
+        return self.mount_layer(record.layer, options)
+
+    def unmount_container(self, id: str, *, wholly: bool = False) -> bool:
+        """Count one user less, or none at all with `wholly`; whether it is still mounted."""
+        return self.unmount_layer(self.container(id).layer, wholly=wholly)
+
+    def mount_layer(self, id: str, options: MountOptions) -> str:
+        """As `mount_container` for a layer alone. Its removal is nobody's fault but the caller's."""
+        with self.layer_store.table.writing():
+            return self.layer_store.mount(id, options)
+
+    def unmount_layer(self, id: str, *, wholly: bool = False) -> bool:
+        with self.layer_store.table.writing():
+            return self.layer_store.unmount(id, wholly=wholly)
+
+    def mount_image(self, image_id: str) -> str:
+        """Mount an image read-only, or count one more user. Keep a container of it meanwhile, so that it stays."""
+        image = self.image_store.get(image_id)
+        if not image.layer:
+            raise FailedPrecondition(f"cannot mount image {image_id}: it has no layers")
+        return self.mount_layer(image.layer, MountOptions(read_only=True))
+
+    def unmount_image(self, image_id: str) -> bool:
+        return self.unmount_layer(self.image_store.get(image_id).layer)
+
+    def remove_container(self, id: str) -> None:
+        """Unmount the container and remove it with its layer and directories. Raises NotFound."""
+        layers = self.layer_store
+        with layers.table.writing() as layer_edit, self.container_store.table.writing() as edit:
+            record = edit.now.find(id)
+            if record is None:
+                raise NotFound(f"cannot remove container {id}: no such id or name")
+            if record.layer in layer_edit.now.by_id:
+                layers.check_unused(layer_edit, record.layer)
+                layers.remove(layer_edit, [record.layer], lasting=not record.volatile)
+            failpoint("storage.container.remove.layer")
+            self.container_store.remove_directories(record.id)
+            edit.drop(record.id)
+            edit.save(lasting=not record.volatile)
+            failpoint("storage.container.remove.done")
+        layers.trash.empty()
+
+    def set_container_metadata(self, id: str, metadata: str) -> ContainerRecord:
+        """Replace the engine's own text in a container's record. Raises NotFound."""
+        with self.container_store.table.writing() as edit:
+            record = edit.now.lookup("container", id)
+            record = records.replaced(record, metadata=metadata)
+            edit.put(record)
+            edit.save(lasting=not record.volatile)
+            return record
+
+    def container_directory(self, id: str) -> str:
+        """A directory (0700) of the container's own that lasts as long as it does."""
+        return self.container_store.directory(records.check_id(id, "a container"))
+
+    def container_run_directory(self, id: str) -> str:
+        """The same for what ends with the machine's uptime."""
+        return self.container_store.run_directory(records.check_id(id, "a container"))
+
+    def container_usage(self, id: str) -> Usage:
+        """What the container has written. Walks its files, about 2 microseconds each: call it in an executor."""
+        return measure(self.driver.writable_directory(self.container(id).layer))
+
+    def mounted(self, id: str) -> int:
+        """How many users a container's mount has."""
+        present = self.layer_store.mounts.read().get(self.container(id).layer)
+        return present.count if present else 0
+
+    # Accounting
+
+    def fs_usage(self) -> Usage:
+        """What all images take: bytes of their uncompressed layers and blobs, and inodes.
+
+        From the records; inodes of layers which other tools made are counted once in the life of the store object.
+        """
+        total = inodes = 0
+        for image in self.images():
+            total += sum(image.big_data_sizes.values())
+            inodes += len(image.big_data_names) + 1
+        for layer in self.layers():
+            if layer.diff_digest or layer.toc_digest:
+                total += max(layer.diff_size, 0)
+                inodes += self._layer_inodes(layer)
+        return Usage(total, inodes)
+
+    def _layer_inodes(self, layer: LayerRecord) -> int:
+        known = layer.flags.get(INODES_FLAG, self._measured.get(layer.id))
+        if not isinstance(known, int):
+            try:
+                known = measure(self.driver.own_directories(layer.id)[0]).inodes
+            except (OSError, NotFound):
+                known = 0
+            self._measured[layer.id] = known
+        return known
+
+
+def _make_driver(options: StoreOptions, image_root: str | None) -> Driver:
+    return OverlayDriver(
+        os.path.join(options.graphroot, "overlay"),
+        image_home=os.path.join(image_root, "overlay") if image_root else None,
+        other_homes=[os.path.join(other, "overlay") for other in options.additional_image_stores],
+        mount_options=options.mount_options,
+        skip_mount_home=options.flag("skip_mount_home"),
+    )
+
+
+def _unused_chain(layers: Mapping[str, LayerRecord], image: ImageRecord, used: set[str]) -> list[str]:
+    """The layers of a removed image that nothing uses, children before parents."""
+    children: dict[str, int] = {}
+    for layer in layers.values():
+        children[layer.parent] = children.get(layer.parent, 0) + 1
+    doomed: list[str] = []
+    for top in reversed(image.layers):
+        id = top
+        while id and id in layers and id not in used and not children.get(id) and id not in doomed:
+            doomed.append(id)
+            id = layers[id].parent
+            children[id] = children.get(id, 0) - 1
+    return doomed
+
+
+def _texts(value: object) -> list[str] | None:
+    return [str(item) for item in value] if isinstance(value, list) else None

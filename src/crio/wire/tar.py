@@ -1,0 +1,511 @@
+"""Tar archives, read as a stream of bytes that somebody feeds in: no files, no names resolved, nothing extracted.
+
+Reads what container image layers are made of: V7, ustar, GNU (long names, base-256 numbers, old sparse files), star and
+pax (long names, big numbers, sub-second times, extended attributes, sparse files 0.0, 0.1 and 1.0). Names are bytes and
+are handed out as they stand in the archive: whoever unpacks must judge them. Global pax headers are passed over, as
+Go's archive/tar and so every other container engine does. Used by storage/ and image/.
+
+Every member also carries the raw bytes that lie before its data, so that the archive can be written again bit by bit.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+import struct
+import zlib
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+
+from crio.base.errors import InvalidArgument
+
+BLOCK = 512
+MAX_EXTENSION = 1 << 20
+"""Bytes of one pax header, GNU long name or sparse map (Go's archive/tar has the same limit; CVE-2025-58183)."""
+MAX_EXTENSIONS = 16
+"""Extension headers that may precede one member."""
+MAX_SPARSE = 1 << 16
+"""Data pieces of one sparse file."""
+MAX_NAME = 4096
+"""Bytes of a member's name or link target: Linux' PATH_MAX."""
+
+_HEADER = struct.Struct("100s8s8s8s12s12s8sc100s6s2s32s32s8s8s155s12s")
+_ZERO = bytes(BLOCK)
+_NUMBER = re.compile(rb"[0-9]{1,20}")
+_MAX_SIZE = (1 << 63) - 1
+_XATTR = b"SCHILY.xattr."
+
+
+class TarError(InvalidArgument):
+    """The bytes are not a tar archive, or one beyond the limits."""
+
+
+class Kind(enum.Enum):
+    FILE = "file"
+    HARD_LINK = "hard link"
+    SYMLINK = "symbolic link"
+    CHARACTER_DEVICE = "character device"
+    BLOCK_DEVICE = "block device"
+    DIRECTORY = "directory"
+    FIFO = "fifo"
+
+
+_KINDS: Mapping[bytes, Kind] = {
+    b"0": Kind.FILE,
+    b"\0": Kind.FILE,
+    b"7": Kind.FILE,
+    b"S": Kind.FILE,
+    b"1": Kind.HARD_LINK,
+    b"2": Kind.SYMLINK,
+    b"3": Kind.CHARACTER_DEVICE,
+    b"4": Kind.BLOCK_DEVICE,
+    b"5": Kind.DIRECTORY,
+    b"6": Kind.FIFO,
+}
+
+NO_XATTRS: Mapping[bytes, bytes] = {}
+
+
+class TarEntry:
+    """One member. Its data, `size` bytes, follow as `bytes` events; only a FILE has any."""
+
+    __slots__ = (
+        "gid",
+        "header",
+        "kind",
+        "linkname",
+        "major",
+        "minor",
+        "mode",
+        "mtime_ns",
+        "name",
+        "real_size",
+        "size",
+        "sparse",
+        "uid",
+        "xattrs",
+    )
+
+    name: bytes
+    kind: Kind
+    mode: int
+    """Permission bits with set-id and sticky; never the file type."""
+    uid: int
+    gid: int
+    size: int
+    """Bytes of data in the archive."""
+    real_size: int
+    """Length of the file: more than `size` if it is sparse."""
+    sparse: tuple[tuple[int, int], ...] | None
+    """Where the data go: (offset, length), rising; None for a plain file."""
+    mtime_ns: int
+    linkname: bytes
+    major: int
+    minor: int
+    xattrs: Mapping[bytes, bytes]
+    header: bytes
+    """The raw bytes from the end of the former member's data to the start of this one's."""
+
+    def __repr__(self) -> str:
+        return f"TarEntry({self.name!r}, {self.kind.value}, size={self.size})"
+
+
+class TarTail:
+    """Raw bytes at and after the end of the archive: padding, the zero blocks, and whatever follows them."""
+
+    __slots__ = ("raw",)
+
+    def __init__(self, raw: bytes) -> None:
+        self.raw = raw
+
+
+TarEvent = TarEntry | bytes | TarTail
+
+
+class TarReader:
+    """Feed it the archive in pieces of any size; it answers with entries, their data, and the tail.
+
+    Holds at most one member's headers (some MiB in the worst case), never file data.
+    """
+
+    def __init__(self) -> None:
+        self._rest = b""
+        self._data = 0
+        self._padding = 0
+        self._ended = False
+        self._raw: list[bytes] = []
+        self._extensions = 0
+        self._pax: dict[bytes, bytes] = {}
+        self._long_name: bytes | None = None
+        self._long_link: bytes | None = None
+
+    def feed(self, chunk: bytes) -> Iterator[TarEvent]:
+        """Consume `chunk` and yield what it completes; the iterator must be run to its end. Raises TarError."""
+        buffer = self._rest + chunk if self._rest else chunk
+        self._rest = b""
+        end, at = len(buffer), 0
+        while at < end:
+            if self._data:
+                piece = buffer if at == 0 and end <= self._data else buffer[at : at + self._data]
+                at += len(piece)
+                self._data -= len(piece)
+                yield piece
+                continue
+            if self._ended:
+                yield TarTail(buffer[at:])
+                return
+            start, at = at, at + self._padding
+            if end - at < BLOCK:
+                self._rest = buffer[start:]
+                return
+            block = buffer[at : at + BLOCK]
+            at += BLOCK
+            if block == _ZERO:
+                if not self._end_of_archive(buffer, start, at):
+                    return
+                yield TarTail(b"".join((*self._raw, buffer[start:at])))
+                self._raw.clear()
+                continue
+            taken = self._member(buffer, start, at, block)
+            if taken is None:
+                self._rest = buffer[start:]
+                return
+            at, entry = taken
+            if entry is not None:
+                yield entry
+
+    def finish(self) -> Iterator[TarEvent]:
+        """Say that nothing follows. A missing end mark is accepted, as GNU tar and Go do; half a member is not."""
+        if self._data:
+            raise TarError(f"cannot read tar archive: it ends {self._data} bytes before the end of a file's data")
+        if len(self._rest) > self._padding and self._rest[self._padding :].strip(b"\0"):
+            raise TarError("cannot read tar archive: it ends inside a header")
+        if self._extensions:
+            raise TarError("cannot read tar archive: it ends after an extension header")
+        tail = b"".join((*self._raw, self._rest))
+        self._raw.clear()
+        self._rest = b""
+        if tail:
+            yield TarTail(tail)
+
+    def _end_of_archive(self, buffer: bytes, start: int, at: int) -> bool:
+        """One zero block was read. The next must be zero too; false if it has not arrived yet."""
+        if self._extensions:
+            raise TarError("cannot read tar archive: it ends after an extension header")
+        if len(buffer) - at < BLOCK:
+            self._rest = buffer[start:]
+            return False
+        if buffer[at : at + BLOCK] != _ZERO:
+            raise TarError("cannot read tar archive: a lone zero block lies between members")
+        self._ended = True
+        self._padding = 0
+        return True
+
+    def _member(self, buffer: bytes, start: int, at: int, block: bytes) -> tuple[int, TarEntry | None] | None:
+        """Read the header in `block`, whose data begin at `at`. None if more bytes are needed to go on."""
+        _verify(block)
+        typeflag = block[156:157]
+        if typeflag in b"xgXLK":
+            return self._extension(buffer, start, at, typeflag, _size(block[124:136]))
+        fields = _HEADER.unpack(block)
+        entry = TarEntry()
+        physical = self._fill(entry, fields, block)
+        if entry.kind is Kind.FILE and (typeflag == b"S" or b"GNU.sparse.major" in self._pax or self._old_pax_sparse()):
+            located = self._sparse(entry, buffer, at, block, typeflag, physical)
+            if located is None:
+                return None
+            at, physical = located
+        else:
+            entry.size = entry.real_size = physical
+            entry.sparse = None
+        if len(entry.name) > MAX_NAME or len(entry.linkname) > MAX_NAME:
+            raise TarError(f"cannot read tar archive: a name is longer than {MAX_NAME} bytes")
+        if self._raw:
+            self._raw.append(buffer[start:at])
+            entry.header = b"".join(self._raw)
+            self._raw.clear()
+        else:
+            entry.header = buffer[start:at]
+        if self._extensions:
+            self._extensions = 0
+            self._pax, self._long_name, self._long_link = {}, None, None
+        self._data = physical
+        self._padding = -physical % BLOCK
+        return at, entry
+
+    def _extension(
+        self, buffer: bytes, start: int, at: int, typeflag: bytes, size: int
+    ) -> tuple[int, TarEntry | None] | None:
+        if size > MAX_EXTENSION:
+            raise TarError(f"cannot read tar archive: an extension header has more than {MAX_EXTENSION} bytes")
+        if self._extensions >= MAX_EXTENSIONS:
+            raise TarError(f"cannot read tar archive: more than {MAX_EXTENSIONS} extension headers before one member")
+        stop = at + size + (-size % BLOCK)
+        if stop > len(buffer):
+            return None
+        data = buffer[at : at + size]
+        if typeflag == b"L":
+            self._long_name = _text(data)
+        elif typeflag == b"K":
+            self._long_link = _text(data)
+        else:
+            records = parse_pax(data)
+            if typeflag != b"g":
+                self._pax.update(records)
+        if typeflag != b"g":
+            self._extensions += 1
+        self._raw.append(buffer[start:stop])
+        if len(self._raw) > 4 * MAX_EXTENSIONS:
+            raise TarError("cannot read tar archive: too many global headers before one member")
+        self._padding = 0
+        return stop, None
+
+    def _fill(self, entry: TarEntry, fields: tuple[bytes, ...], block: bytes) -> int:
+        """Set the plain fields; the answer is the length of the data in the archive."""
+        pax = self._pax
+        typeflag, magic = fields[7], fields[9]
+        name = fields[0].partition(b"\0")[0]
+        if magic == b"ustar\0":
+            prefix = (fields[15][:131] if block[508:] == b"tar\0" else fields[15]).partition(b"\0")[0]
+            if prefix:
+                name = prefix + b"/" + name
+        if self._long_name is not None:
+            name = self._long_name
+        entry.linkname = self._long_link if self._long_link is not None else fields[8].partition(b"\0")[0]
+        entry.mode = _octal(fields[1]) & 0o7777
+        entry.uid, entry.gid = _octal(fields[2]), _octal(fields[3])
+        size = _octal(fields[4])
+        entry.mtime_ns = _octal(fields[5]) * 1_000_000_000
+        entry.xattrs = NO_XATTRS
+        if pax:
+            xattrs: dict[bytes, bytes] = {}
+            for key, value in pax.items():
+                if key == b"mtime":
+                    entry.mtime_ns = parse_time(value)
+                elif key.startswith(_XATTR):
+                    xattrs[key[len(_XATTR) :]] = value
+                elif key == b"path":
+                    name = value
+                elif key == b"linkpath":
+                    entry.linkname = value
+                elif key == b"size":
+                    size = _decimal(value)
+                elif key == b"uid":
+                    entry.uid = _decimal(value)
+                elif key == b"gid":
+                    entry.gid = _decimal(value)
+            name = pax.get(b"GNU.sparse.name") or name
+            if xattrs:
+                entry.xattrs = xattrs
+        kind = _KINDS.get(typeflag)
+        if kind is None:
+            raise TarError(f"cannot read tar archive: {name[:200]!r} is of the unknown type {typeflag!r}")
+        if kind is Kind.FILE and typeflag == b"\0" and name.endswith(b"/"):
+            kind = Kind.DIRECTORY
+        if not 0 <= size <= _MAX_SIZE:
+            raise TarError(f"cannot read tar archive: {name[:200]!r} has the impossible size {size}")
+        entry.name, entry.kind = name, kind
+        entry.major = entry.minor = 0
+        if kind is Kind.CHARACTER_DEVICE or kind is Kind.BLOCK_DEVICE:
+            entry.major, entry.minor = _octal(fields[13]), _octal(fields[14])
+        return size if kind is Kind.FILE else 0
+
+    def _old_pax_sparse(self) -> bool:
+        return b"GNU.sparse.map" in self._pax or b"GNU.sparse.numblocks" in self._pax
+
+    def _sparse(
+        self, entry: TarEntry, buffer: bytes, at: int, block: bytes, typeflag: bytes, physical: int
+    ) -> tuple[int, int] | None:
+        """Set the map of a sparse file; where its data begin and how long they are, or None to wait for more bytes."""
+        pax = self._pax
+        if typeflag == b"S":
+            read = _old_gnu_map(buffer, at, block)
+            if read is None:
+                return None
+            numbers, at = read
+            entry.real_size = _octal(block[483:495])
+        elif pax.get(b"GNU.sparse.major", b"0") == b"0":
+            numbers = _decimals(pax.get(b"GNU.sparse.map", b"").split(b","))
+            entry.real_size = _decimal(pax.get(b"GNU.sparse.size") or pax.get(b"GNU.sparse.realsize") or b"0")
+        elif pax[b"GNU.sparse.major"] == b"1":
+            found = _map_in_data(buffer, at, physical)
+            if found is None:
+                return None
+            numbers, length = found
+            at, physical = at + length, physical - length
+            entry.real_size = _decimal(pax.get(b"GNU.sparse.realsize") or pax.get(b"GNU.sparse.size") or b"0")
+        else:
+            raise TarError(f"cannot read tar archive: {entry.name[:200]!r} has an unknown kind of sparse map")
+        entry.size = physical
+        entry.sparse = _checked_map(entry, numbers)
+        return at, physical
+
+
+def parse_pax(data: bytes) -> dict[bytes, bytes]:
+    """The records of a pax extended header. Sparse files 0.0, which repeat two keys, come out as 0.1 (one map)."""
+    records: dict[bytes, bytes] = {}
+    pieces: list[bytes] = []
+    at, size = 0, len(data)
+    while at < size:
+        # As a rule a record is a line; only attribute values contain line feeds, so the length has the last word.
+        line_end = data.find(b"\n", at)
+        digits, _, record = data[at:line_end].partition(b" ")
+        if line_end < 0 or not digits.isdigit() or len(digits) > 20:
+            raise TarError("cannot read tar archive: a pax header is malformed")
+        stop = at + int(digits)
+        if stop != line_end + 1:
+            if stop > size or stop <= line_end or data[stop - 1] != 0x0A:
+                raise TarError("cannot read tar archive: a pax header is malformed")
+            record = data[at + len(digits) + 1 : stop - 1]
+        key, equals, value = record.partition(b"=")
+        if not equals or not key or b"\0" in key:
+            raise TarError("cannot read tar archive: a pax header is malformed")
+        at = stop
+        if key.startswith(_XATTR):
+            records[key] = value
+            continue
+        if b"\0" in value:
+            raise TarError(f"cannot read tar archive: the pax value of {key[:100]!r} contains a zero byte")
+        if key == b"GNU.sparse.offset" or key == b"GNU.sparse.numbytes":
+            pieces.append(value)
+        elif value:
+            records[key] = value
+        else:
+            records.pop(key, None)
+    if pieces:
+        records[b"GNU.sparse.map"] = b",".join(pieces)
+    return records
+
+
+def parse_time(text: bytes) -> int:
+    """A pax time, decimal seconds with an optional fraction, in nanoseconds; what lies below one is cut."""
+    seconds, _, fraction = text.partition(b".")
+    negative = seconds.startswith(b"-")
+    if negative:
+        seconds = seconds[1:]
+    if not seconds.isdigit() or len(seconds) > 20 or (fraction and not fraction.isdigit()):
+        raise TarError(f"cannot read tar archive: {text[:40]!r} is not a time")
+    value = int(seconds) * 1_000_000_000 + (int(fraction[:9].ljust(9, b"0")) if fraction else 0)
+    return -value if negative else value
+
+
+def _verify(block: bytes) -> None:
+    """The checksum is the sum of all bytes with its own field taken as spaces. Adler-32's low half is that sum."""
+    field = block[148:156]
+    total = ((zlib.adler32(block) & 0xFFFF) - 1 - sum(field) + 256) % 65521
+    try:
+        expected = _octal(field)
+    except TarError:
+        expected = -1
+    if total == expected % 65521 and expected >= 0:
+        return
+    # Some old tars summed signed bytes.
+    signed = sum(struct.unpack("512b", block)) - sum(struct.unpack("8b", field)) + 256
+    if signed != expected:
+        raise TarError("cannot read tar archive: a header's checksum is wrong")
+
+
+@lru_cache(maxsize=512)
+def _octal(field: bytes) -> int:
+    """A numeric header field: octal digits, or base-256 (big-endian, two's complement) if the first bit is set."""
+    if field[0] & 0x80:
+        value = int.from_bytes(field, "big")
+        bits = 8 * len(field)
+        if field[0] & 0x40:
+            return value - (1 << bits)
+        return value & ~(1 << (bits - 1))
+    digits = field.strip(b" \0")
+    if not digits:
+        return 0
+    digits = digits.partition(b"\0")[0].strip(b" ")
+    if not digits.isdigit() or b"8" in digits or b"9" in digits:
+        raise TarError(f"cannot read tar archive: {field!r} is not a number")
+    return int(digits, 8)
+
+
+def _size(field: bytes) -> int:
+    size = _octal(field)
+    if size < 0:
+        raise TarError("cannot read tar archive: an extension header has a negative size")
+    return size
+
+
+def _decimal(text: bytes) -> int:
+    if not _NUMBER.fullmatch(text):
+        raise TarError(f"cannot read tar archive: {text[:40]!r} is not a number")
+    return int(text)
+
+
+def _decimals(texts: list[bytes]) -> list[int]:
+    if texts == [b""]:
+        return []
+    if len(texts) > 2 * MAX_SPARSE:
+        raise TarError(f"cannot read tar archive: a sparse file has more than {MAX_SPARSE} pieces")
+    return [_decimal(text) for text in texts]
+
+
+def _text(data: bytes) -> bytes:
+    return data.partition(b"\0")[0]
+
+
+def _old_gnu_map(buffer: bytes, at: int, block: bytes) -> tuple[list[int], int] | None:
+    """Four pieces in the header itself, then blocks of 21 as long as each says that another follows."""
+    numbers: list[int] = []
+    first, count, flag = 386, 4, 482
+    while True:
+        for offset in range(first, first + 24 * count, 24):
+            if not block[offset]:
+                break
+            numbers += (_octal(block[offset : offset + 12]), _octal(block[offset + 12 : offset + 24]))
+        if len(numbers) > 2 * MAX_SPARSE:
+            raise TarError(f"cannot read tar archive: a sparse file has more than {MAX_SPARSE} pieces")
+        if not block[flag]:
+            return numbers, at
+        if at + BLOCK > len(buffer):
+            return None
+        block = buffer[at : at + BLOCK]
+        at += BLOCK
+        first, count, flag = 0, 21, 504
+
+
+def _map_in_data(buffer: bytes, at: int, physical: int) -> tuple[list[int], int] | None:
+    """The map of sparse format 1.0: decimal lines at the start of the data, filled up to a block."""
+    stop = min(len(buffer), at + physical, at + MAX_EXTENSION)
+    line = buffer.find(b"\n", at, stop)
+    if line < 0:
+        _await_map(stop == len(buffer) < at + physical, stop - at)
+        return None
+    pieces = _decimal(buffer[at:line])
+    if pieces > MAX_SPARSE:
+        raise TarError(f"cannot read tar archive: a sparse file has more than {MAX_SPARSE} pieces")
+    texts = buffer[line + 1 : stop].split(b"\n", 2 * pieces)
+    if len(texts) <= 2 * pieces:
+        _await_map(stop == len(buffer) < at + physical, stop - at)
+        return None
+    length = stop - at - len(texts[-1])
+    length += -length % BLOCK
+    if length > physical:
+        raise TarError("cannot read tar archive: a sparse map is longer than its file")
+    if at + length > len(buffer):
+        return None
+    return [_decimal(text) for text in texts[:-1]], length
+
+
+def _await_map(more_to_come: bool, seen: int) -> None:
+    if not more_to_come or seen >= MAX_EXTENSION:
+        raise TarError("cannot read tar archive: a sparse map has no end")
+
+
+def _checked_map(entry: TarEntry, numbers: list[int]) -> tuple[tuple[int, int], ...]:
+    if len(numbers) % 2:
+        raise TarError(f"cannot read tar archive: the sparse map of {entry.name[:200]!r} is incomplete")
+    pieces = tuple(zip(numbers[::2], numbers[1::2], strict=True))
+    position = total = 0
+    for offset, length in pieces:
+        if offset < position or length < 0 or offset + length > entry.real_size:
+            raise TarError(f"cannot read tar archive: the sparse map of {entry.name[:200]!r} is impossible")
+        position = offset + length
+        total += length
+    if total != entry.size or not 0 <= entry.real_size <= _MAX_SIZE:
+        raise TarError(f"cannot read tar archive: the sparse map of {entry.name[:200]!r} does not fit its data")
+    return pieces
