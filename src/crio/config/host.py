@@ -79,7 +79,7 @@ def _from_storage_conf(path: str, content: Mapping[str, Any], environ: Mapping[s
 
 
 def _environment_options(environ: Mapping[str, str]) -> tuple[str, ...]:
-    """STORAGE_OPTS has commas between options and in mountopt: a part without a driver's name belongs to the last one."""
+    """STORAGE_OPTS has commas between options and in mountopt: a part without a driver's name belongs to the last."""
     options: list[str] = []
     for part in environ.get("STORAGE_OPTS", "").split(","):
         if options and part and "." not in part.partition("=")[0]:
