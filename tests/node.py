@@ -250,6 +250,9 @@ plugin_dirs = ["{cni_directory()}"]
         )
 
     async def create(self, pod: str, config: pb.ContainerConfig, pod_config: pb.PodSandboxConfig) -> str:
+        if not config.linux.security_context.HasField("namespace_options"):
+            options = pod_config.linux.security_context.namespace_options
+            config.linux.security_context.namespace_options.CopyFrom(options)
         request = pb.CreateContainerRequest(pod_sandbox_id=pod, config=config, sandbox_config=pod_config)
         return (await self.call("CreateContainer", request, pb.CreateContainerResponse)).container_id
 

@@ -118,13 +118,13 @@ async def run(
     )
     assert child.stdout is not None
     assert child.stderr is not None
-    stdout = _Collector(_own(child.stdout), max_output)
-    stderr = _Collector(_own(child.stderr), max_output)
+    stdout = Collector(_own(child.stdout), max_output)
+    stderr = Collector(_own(child.stderr), max_output)
     feeder = _Feeder(_own(child.stdin), stdin) if stdin is not None and child.stdin is not None else None
     try:
         async with asyncio.timeout(timeout):
             await wait_pid_exit(child)
-            await _drained(stdout, stderr)
+            await drained(stdout, stderr)
     except TimeoutError:
         await kill_and_reap(child, whole_session=start_new_session)
         raise ProcessTimeout(argv, timeout, bytes(stderr.data)) from None
@@ -178,7 +178,7 @@ async def kill_and_reap(child: subprocess.Popen[bytes], *, whole_session: bool =
         await wait_pid_exit(child)
 
 
-async def _drained(*collectors: _Collector) -> None:
+async def drained(*collectors: Collector) -> None:
     """Take what the child left in its pipes; a grandchild that keeps them open is given no more than a moment."""
     await asyncio.wait([collector.eof for collector in collectors], timeout=_DRAIN)
 
@@ -191,8 +191,11 @@ def _own(pipe: IO[bytes]) -> int:
     return fd
 
 
-class _Collector:
-    """Reads a pipe to its end, and keeps the first `limit` bytes."""
+class Collector:
+    """Reads a pipe to its end as data comes, and keeps the first `limit` bytes in `data`; `eof` is set at the end.
+
+    `fd` must be non-blocking and belongs to the collector, which closes it.
+    """
 
     def __init__(self, fd: int, limit: int) -> None:
         self.data = bytearray()

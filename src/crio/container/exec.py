@@ -9,13 +9,14 @@ import socket
 from collections.abc import Sequence
 
 from crio.base.errors import FailedPrecondition, InvalidArgument
+from crio.base.process import Collector, drained
 from crio.conmon.client import ExecProcess, ZygoteClient
 from crio.conmon.launch import CONSOLE_PLACEHOLDER
 from crio.conmon.spec import ExecSpec
 from crio.conmon.watch import Monitor
 from crio.container.container import Container
 from crio.container.manager import ContainerManager
-from crio.runtime.exec import ExecFiles, ExecResult, exec_sync
+from crio.runtime.exec import MAX_OUTPUT, ExecFiles, ExecResult, exec_sync, kill_group
 from crio.wire.remotecommand import Size
 
 TIMED_OUT = b"command timed out"
@@ -49,10 +50,32 @@ class Execs:
             raise InvalidArgument(f"cannot execute: the timeout {timeout:g} is negative")
         container = self.running(container_id)
         runtime = self._containers.runtime(container)
-        result = await exec_sync(runtime, container.id, container.directory, command, timeout)
+        if runtime.hands_down_streams:
+            result = await exec_sync(runtime, container.id, container.directory, command, timeout)
+        else:
+            result = await self._run_under_monitor(container_id, command, timeout)
         if result.timed_out:
             return ExecResult(b"", TIMED_OUT, -1, timed_out=True)
         return result
+
+    async def _run_under_monitor(self, container_id: str, command: Sequence[str], timeout: float) -> ExecResult:
+        """As `exec_sync`, with pipes that are the command's own."""
+        process = await self.exec(container_id, command, tty=False, stdin=False, stdout=True, stderr=True)
+        stdout, stderr = Collector(process.stdout, MAX_OUTPUT), Collector(process.stderr, MAX_OUTPUT)
+        try:
+            async with asyncio.timeout(timeout or None):
+                exit_code = await process.wait()
+                await drained(stdout, stderr)
+        except BaseException as error:
+            kill_group(process.pid)
+            if isinstance(error, TimeoutError):
+                return ExecResult(b"", b"", -1, timed_out=True)
+            raise
+        finally:
+            stdout.close()
+            stderr.close()
+            await process.close()
+        return ExecResult(bytes(stdout.data), bytes(stderr.data), exit_code)
 
     async def exec(
         self, container_id: str, command: Sequence[str], *, tty: bool, stdin: bool, stdout: bool, stderr: bool
@@ -99,6 +122,11 @@ class StreamedProcess:
     def __init__(self, process: ExecProcess, stdin: int, stdout: int, stderr: int) -> None:
         self._process = process
         self.stdin, self.stdout, self.stderr = stdin, stdout, stderr
+
+    @property
+    def pid(self) -> int:
+        """As the host sees it."""
+        return self._process.pid
 
     async def resize(self, size: Size) -> None:
         from crio.linux.pty import set_window_size

@@ -33,6 +33,9 @@ class OciRuntime:
         self.path = path
         self.root = root
         self.global_arguments: Sequence[str] = ["--systemd-cgroup"] if systemd_cgroup else []
+        self.hands_down_streams = os.path.basename(path) == "crun"
+        """Whether `exec` gives its own standard streams to the command. Others copy, and then wait for all who hold
+        the command's streams open, not only for the command."""
         self._observe = observe
         self._features: Features | None = None
 

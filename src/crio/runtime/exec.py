@@ -87,10 +87,10 @@ async def exec_sync(
         done = await run(argv, timeout=timeout or _FOREVER, max_output=MAX_OUTPUT, check=False)
         started = files.read_pid() != 0
     except ProcessTimeout as error:
-        _kill_group(files.read_pid())
+        kill_group(files.read_pid())
         return ExecResult(b"", str(error).encode(), -1, timed_out=True)
     except BaseException:
-        _kill_group(files.read_pid())
+        kill_group(files.read_pid())
         raise
     finally:
         files.remove()
@@ -103,7 +103,7 @@ async def exec_sync(
     return ExecResult(done.stdout, done.stderr, done.returncode if done.returncode >= 0 else 128 - done.returncode)
 
 
-def _kill_group(pid: int) -> None:
+def kill_group(pid: int) -> None:
     """End an exec'ed process, and its process group where it leads one."""
     if not pid:
         return
