@@ -10,7 +10,7 @@ import sys
 from collections.abc import Awaitable, Callable, Sequence
 
 from crio.base.errors import FailedPrecondition, Internal
-from crio.base.process import DEFAULT_ENV, kill_and_reap, wait_pid_exit
+from crio.base.process import DEFAULT_ENV, kill_and_reap, wait_pid_exit, wait_readable
 from crio.conmon.connection import Connection
 from crio.conmon.errors import MonitorUnavailable, RuntimeFailed, RuntimeTimeout, sentence
 from crio.conmon.packets import Packet, encode, send_encoded
@@ -51,7 +51,8 @@ class ZygoteClient:
         self._python = python
         self._child: subprocess.Popen[bytes] | None = None
         self._connection: Connection | None = None
-        self._socket: socket.socket | None = None
+        self._sockets: tuple[socket.socket, socket.socket] | None = None
+        """To the zygote itself, and to the monitor that waits for a request."""
         self._starting = asyncio.Lock()
         self._stopped = False
 
@@ -74,37 +75,39 @@ class ZygoteClient:
         """Create the container under a new monitor: when this returns, the runtime's `create` has succeeded.
 
         `on_forked(monitor_pid)` is awaited before the runtime is run, e.g. to put the monitor into a systemd scope.
-        Raises RuntimeFailed with what the runtime said, RuntimeTimeout, MonitorUnavailable. After an error or a
-        cancellation nothing runs any more, but the runtime may have to be told to `delete --force`.
+        Raises RuntimeFailed with what the runtime said, RuntimeTimeout, MonitorUnavailable, Internal. After an error or
+        a cancellation nothing runs any more, but the runtime may have to be told to `delete --force`.
         """
-        session = await self._request(spec.packet(hold=on_forked is not None))
+        what = f"create container {spec.id}"
+        asker = await self._request(spec.packet(hold=on_forked is not None), (), self._requests)
         try:
-            answer = await self._answer(session, _START_TIMEOUT if on_forked else spec.timeout + _GRACE)
+            answer = await self._answer(asker, _START_TIMEOUT if on_forked else spec.timeout + _GRACE)
             if on_forked is not None and answer.verb == "forked":
                 await on_forked(answer.number("monitor_pid"))
-                session.send("go", {})
-                answer = await self._answer(session, spec.timeout + _GRACE)
-            if answer.verb != "created":
-                raise _failure(
-                    f"create container {spec.id}", spec.runtime_path, spec.timeout, answer.text("message"), answer
-                )
-            return Monitor(spec.id, spec.bundle, answer.number("pid"), answer.number("monitor_pid"), session)
+                asker.send("go", {})
+                answer = await self._answer(asker, spec.timeout + _GRACE)
+            if answer.verb != "created" or len(answer.fds) != 1:
+                await _wait_gone(answer)
+                raise _failure(what, spec.runtime_path, spec.timeout, answer)
+            connection = Connection(socket.socket(fileno=answer.fds[0]))
+            return Monitor(spec.id, spec.bundle, answer.number("pid"), answer.number("monitor_pid"), connection)
         except BaseException:
-            await _abandon(session)
+            await _abandon(asker)
             raise
+        finally:
+            asker.close()
 
     async def exec(self, spec: ExecSpec, stdio: Sequence[int] = ()) -> ExecProcess:
         """Start a process in a container. `stdio` are the three files for it if it has no terminal; the caller's still.
 
         Raises as `create`. Without a terminal the runtime's own words are in the pipe of the third file.
         """
-        session = await self._request(spec.packet(), stdio)
+        session = await self._request(spec.packet(), stdio, self._control)
         try:
             answer = await self._answer(session, spec.timeout + _GRACE)
             if answer.verb != "started" or not answer.fds:
-                message = answer.text("message")
                 answer.close()
-                raise _failure("execute the command", spec.argv[0], spec.timeout, message, answer)
+                raise _failure("execute the command", spec.argv[0], spec.timeout, answer)
             pidfd, *terminal = answer.fds
             answer.fds = []
             return ExecProcess(answer.number("pid"), pidfd, terminal[0] if terminal else -1, session)
@@ -123,19 +126,22 @@ class ZygoteClient:
         finally:
             session.close()
 
-    async def _request(self, packet: bytes, fds: Sequence[int] = ()) -> Connection:
+    async def _request(
+        self, packet: bytes, fds: Sequence[int], channel: Callable[[], Awaitable[socket.socket]]
+    ) -> Connection:
+        """Send a request with a new connection for the answers, which is returned."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         session = Connection(ours)
         try:
             for last in (False, True):
-                await self._ensure()
                 try:
-                    await self._send(packet, (theirs.fileno(), *fds))
+                    await _send(await channel(), packet, (theirs.fileno(), *fds))
                     return session
                 except (BrokenPipeError, ConnectionResetError):
+                    # It has died; the event loop may not have seen it yet.
+                    await self._clear()
                     if last:
                         raise MonitorUnavailable("cannot start a monitor: the zygote ends at once") from None
-                    await self._clear()
             raise AssertionError("unreachable")
         except BaseException:
             session.close()
@@ -143,15 +149,11 @@ class ZygoteClient:
         finally:
             theirs.close()
 
-    async def _send(self, packet: bytes, fds: Sequence[int]) -> None:
-        assert self._socket is not None
-        while True:
-            try:
-                send_encoded(self._socket, packet, fds)
-                return
-            except BlockingIOError:
-                # Hundreds of requests at once: the zygote needs a moment for each.
-                await asyncio.sleep(0.001)
+    async def _requests(self) -> socket.socket:
+        return (await self._ensure())[1]
+
+    async def _control(self) -> socket.socket:
+        return (await self._ensure())[0]
 
     async def _answer(self, session: Connection, timeout: float) -> Packet:
         try:
@@ -162,39 +164,46 @@ class ZygoteClient:
     def _is_up(self) -> bool:
         return self._connection is not None and not self._connection.closed.done()
 
-    async def _ensure(self) -> None:
+    async def _ensure(self) -> tuple[socket.socket, socket.socket]:
         async with self._starting:
-            if self._is_up():
-                return
+            if self._sockets is not None and self._is_up():
+                return self._sockets
             if self._stopped:
                 raise FailedPrecondition("cannot start a monitor: the daemon is stopping")
             await self._clear()
             ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            our_requests, their_requests = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            our_requests.setblocking(False)
+            self._sockets = ours, our_requests
+            self._connection = Connection(ours)
+            pass_fds = (theirs.fileno(), their_requests.fileno())
+            argv = [self._python, "-I", "-S", _PROGRAM, *map(str, pass_fds)]
+            environment = dict(DEFAULT_ENV)
+            if "TZ" in os.environ:
+                environment["TZ"] = os.environ["TZ"]
             try:
-                argv = [self._python, "-I", "-S", _PROGRAM, str(theirs.fileno())]
-                environment = dict(DEFAULT_ENV)
-                if "TZ" in os.environ:
-                    environment["TZ"] = os.environ["TZ"]
                 self._child = subprocess.Popen(
-                    argv, env=environment, stdin=subprocess.DEVNULL, pass_fds=(theirs.fileno(),), start_new_session=True
+                    argv, env=environment, stdin=subprocess.DEVNULL, pass_fds=pass_fds, start_new_session=True
                 )
             except OSError as error:
-                ours.close()
                 raise MonitorUnavailable(f"cannot start the zygote: {error}") from None
             finally:
                 theirs.close()
-            self._socket = ours
-            self._connection = Connection(ours)
+                their_requests.close()
             try:
                 await self._connection.answer(_START_TIMEOUT)
             except (TimeoutError, MonitorUnavailable):
                 await self._clear()
                 raise MonitorUnavailable("cannot start the zygote: it ends at once; see the daemon's log") from None
+            return self._sockets
 
     async def _clear(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-        child, self._child, self._connection, self._socket = self._child, None, None, None
+        connection, sockets, child = self._connection, self._sockets, self._child
+        self._connection = self._sockets = self._child = None
+        if connection is not None:
+            connection.close()
+        if sockets is not None:
+            sockets[1].close()
         if child is not None:
             try:
                 await asyncio.wait_for(wait_pid_exit(child), _GRACE)
@@ -202,8 +211,31 @@ class ZygoteClient:
                 await kill_and_reap(child)
 
 
-def _failure(what: str, runtime: str, timeout: float, message: str, answer: Packet) -> Exception:
+async def _send(sock: socket.socket, packet: bytes, fds: Sequence[int]) -> None:
+    while True:
+        try:
+            send_encoded(sock, packet, fds)
+            return
+        except BlockingIOError:
+            # Hundreds of requests at once: the zygote needs a moment for each.
+            await asyncio.sleep(0.001)
+
+
+async def _wait_gone(answer: Packet) -> None:
+    """With a `failed` answer comes a pidfd of the monitor: its end is not far, and its cgroup is free then."""
+    try:
+        if answer.fds:
+            async with asyncio.timeout(_GRACE):
+                await wait_readable(answer.fds[0])
+    except TimeoutError:
+        pass
+    finally:
+        answer.close()
+
+
+def _failure(what: str, runtime: str, timeout: float, answer: Packet) -> Exception:
     name = os.path.basename(runtime)
+    message = answer.text("message")
     if answer.flag("timed_out"):
         return RuntimeTimeout(f"cannot {what}: {name} was killed after {timeout:g} s without an end")
     if answer.flag("setup"):
@@ -212,7 +244,7 @@ def _failure(what: str, runtime: str, timeout: float, message: str, answer: Pack
 
 
 async def _abandon(session: Connection) -> None:
-    """Make the monitor stop what it does, and wait until it is gone, so that the caller can clean up in peace."""
+    """Make the other side stop what it does, and wait until it is gone, so that the caller can clean up in peace."""
     session.end_requests()
     try:
         await asyncio.shield(asyncio.wait([session.closed], timeout=_GRACE))

@@ -8,8 +8,8 @@ files travel beside a packet (SCM_RIGHTS). Not JSON: its parser would be memory 
 
 from __future__ import annotations
 
-import _socket
 import os
+import socket
 import sys
 
 TYPE_CHECKING = False
@@ -99,35 +99,44 @@ def decode(data: bytes, fds: list[int] | None = None) -> Packet:
     return Packet(int(number), verb, fields, fds or [])
 
 
-def send(sock: _socket.socket, verb: str, fields: Mapping[str, Value], fds: Sequence[int] = ()) -> None:
+def send(sock: socket.socket, verb: str, fields: Mapping[str, Value], fds: Sequence[int] = ()) -> None:
     """Send one packet. OSError as sendmsg(2)."""
     send_encoded(sock, encode(verb, fields), fds)
 
 
-def send_encoded(sock: _socket.socket, packet: bytes, fds: Sequence[int] = ()) -> None:
+def send_encoded(sock: socket.socket, packet: bytes, fds: Sequence[int] = ()) -> None:
     """As `send`, for what `encode` gave."""
     rights = b"".join(fd.to_bytes(_FD_SIZE, sys.byteorder) for fd in fds)
-    sock.sendmsg([packet], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)] if rights else [])
+    sock.sendmsg([packet], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)] if rights else [])
 
 
-def receive(sock: _socket.socket) -> Packet | None:
+def receive(sock: socket.socket) -> Packet | None:
     """The next packet, or None when the other side has closed. OSError as recvmsg(2), PacketError."""
-    data, control, flags, _ = sock.recvmsg(
-        MAX_PACKET + 1, _socket.CMSG_SPACE(MAX_FDS * _FD_SIZE), _socket.MSG_CMSG_CLOEXEC
-    )
-    fds: list[int] = []
-    for level, kind, payload in control:
-        if level == _socket.SOL_SOCKET and kind == _socket.SCM_RIGHTS:
-            usable = len(payload) - len(payload) % _FD_SIZE
-            fds += [int.from_bytes(payload[i : i + _FD_SIZE], sys.byteorder) for i in range(0, usable, _FD_SIZE)]
+    received = receive_encoded(sock)
+    if received is None:
+        return None
+    data, fds = received
     try:
-        if not data:
-            return None
-        if flags & (_socket.MSG_TRUNC | _socket.MSG_CTRUNC):
-            raise PacketError("packet is longer, or has more files, than the protocol allows")
-        packet = decode(data, fds)
-        fds = []
-        return packet
-    finally:
+        return decode(data, fds)
+    except PacketError:
         for fd in fds:
             os.close(fd)
+        raise
+
+
+def receive_encoded(sock: socket.socket) -> tuple[bytes, list[int]] | None:
+    """As `receive`, without a look at the packet."""
+    space = socket.CMSG_SPACE(MAX_FDS * _FD_SIZE)
+    data, control, flags, _ = sock.recvmsg(MAX_PACKET + 1, space, socket.MSG_CMSG_CLOEXEC)
+    fds: list[int] = []
+    for level, kind, payload in control:
+        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+            usable = len(payload) - len(payload) % _FD_SIZE
+            fds += [int.from_bytes(payload[i : i + _FD_SIZE], sys.byteorder) for i in range(0, usable, _FD_SIZE)]
+    if data and not flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
+        return data, fds
+    for fd in fds:
+        os.close(fd)
+    if data:
+        raise PacketError("packet is longer, or has more files, than the protocol allows")
+    return None

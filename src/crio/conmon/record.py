@@ -16,6 +16,7 @@ CONTROL_SOCKET = "ctl"
 ATTACH_SOCKET = "attach"
 EXIT_FILE = "exit.json"
 OOM_FILE = "oom"
+CRASH_FILE = "conmon.crash"
 UNKNOWN_EXIT_CODE = 255
 """Of a container whose monitor died before it."""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 import time
 
 from crio.conmon import children
@@ -19,7 +20,7 @@ from crio.conmon.loop import Loop
 from crio.conmon.oom import OomWatch, count_kills
 from crio.conmon.output import OutputStream
 from crio.conmon.packets import PROTOCOL, PacketError, decode
-from crio.conmon.record import EXIT_FILE, OOM_FILE, VERSION, exit_code_of, json_object, replace_file
+from crio.conmon.record import CRASH_FILE, EXIT_FILE, OOM_FILE, VERSION, exit_code_of, json_object, replace_file
 from crio.conmon.stdin import ContainerInput
 from crio.linux.libc import libc
 from crio.linux.pty import set_window_size
@@ -39,10 +40,10 @@ _TRIM_BYTES = 1024 * 1024
 
 
 class Service:
-    """`request` is the packet that the monitor was forked for, `facts` is what its starter found out."""
+    """`facts` is what its starter found out, see there."""
 
-    def __init__(self, request: bytes, facts: bytes, files: Files) -> None:
-        pid, _, _, counter = facts.split(b"\0")
+    def __init__(self, facts: bytes, files: Files) -> None:
+        pid, _, _, _, _, counter, request = facts.split(b"\0", 6)
         self._spec = decode(request)
         self._pid = int(pid)
         self._oom_counter = counter.decode("utf-8", "surrogateescape")
@@ -223,6 +224,12 @@ class Service:
         while self._attach is not None and self._attach.pending() and (left := deadline - time.monotonic()) > 0:
             self._loop.turn(left)
         log.close(sync=not self._spec.flag("no_sync_log"))
+
+    def leave_traceback(self) -> None:
+        """Of a mistake in this program, where somebody will look for it: in the bundle. Standard error is /dev/null."""
+        fd = os.open(f"{self._spec.text('bundle')}/{CRASH_FILE}", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        os.dup2(fd, 2)
+        sys.excepthook(*sys.exc_info())
 
     def _keep(self, path: str, data: bytes) -> None:
         try:

@@ -2,12 +2,13 @@
 
 The work of a creation touches much memory that the monitor would keep for the container's whole life; here it is gone
 with the process. The runtime is the starter's child. What the runtime leaves behind becomes the monitor's child, as the
-nearest subreaper. The monitor's files are open already, it has them too; the daemon is answered from here.
+nearest subreaper. The monitor has made all files before; the daemon is answered from here.
+
+Monitor and starter are forked before there is a request, so that none waits for a fork.
 """
 
 from __future__ import annotations
 
-import _socket
 import os
 import socket
 import sys
@@ -25,13 +26,13 @@ from crio.conmon.launch import (
 from crio.conmon.logfile import open_log
 from crio.conmon.loop import READ, Loop
 from crio.conmon.oom import arm, find_memory_cgroup
-from crio.conmon.packets import PacketError, decode, receive, send
+from crio.conmon.packets import PacketError, decode, receive, receive_encoded, send
 from crio.conmon.record import ATTACH_SOCKET, CONTROL_SOCKET, MONITOR_PID_FILE, PID_FILE, replace_file
 from crio.conmon.sockets import listen
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from crio.conmon.packets import Value
 
@@ -39,78 +40,95 @@ _SAFE_FROM_OOM = b"-1000"
 
 
 class Starter:
-    """`request` is the daemon's packet; all others are descriptors that the monitor has too.
+    """All arguments are descriptors that the monitor has made and has, or had, too.
 
-    `session` the connection to the daemon, `control` and `attach` unbound sockets, `stdio` the container's ends of its
-    pipes (-1: none, it has a terminal or no stdin) and `errors` our end of the last, `heir` who takes a terminal. What
-    the monitor must know is written to `facts` when the container is there: its pid, whether it shares the host's pid
-    namespace, the version of its memory cgroup, the path of that cgroup's counter of OOM kills, with NUL bytes between.
+    `requests` and `taken` as in monitor.run; `daemon` is the daemon's end of its connection to the monitor; `control`
+    and `attach` are unbound sockets; `stdio` are the container's ends of its pipes, and `errors` is our end of the
+    last. What the monitor must know goes to `facts` when the container is there, with NUL bytes between: its pid,
+    whether it has a terminal, a stdin, the host's pid namespace, the version of its memory cgroup, the path of that
+    cgroup's counter of OOM kills, and the request.
     """
 
     def __init__(
         self,
-        request: bytes,
         *,
-        session: int,
+        requests: int,
+        taken: int,
+        daemon: int,
         control: int,
         attach: int,
         oom_event: int,
         stdio: tuple[int, int, int],
         errors: int,
         facts: int,
-        heir: _socket.socket | None,
     ) -> None:
-        self._request = request
-        self._session_fd = session
+        self._requests = requests
+        self._taken = taken
+        self._daemon = daemon
         self._control = control
         self._attach = attach
         self._oom_event = oom_event
         self._stdio = stdio
         self._errors = errors
-        self._heir = heir
         self.facts = facts
 
     def run(self) -> None:
-        """Create the container, or tell the daemon why not."""
-        self._spec = spec = decode(self._request)
-        self._session = socket.socket(fileno=self._session_fd)
-        self._bundle = spec.text("bundle")
+        """Wait for a request, and create the container or tell the daemon why not."""
         self._monitor = os.getppid()
         self._loop = Loop()
         self._launch = Launch(self._loop)
         self._console: Console | None = None
-        if spec.flag("hold"):
-            self._tell("forked", {"monitor_pid": self._monitor})
-            if receive(self._session) is None:
-                return
+        with socket.socket(fileno=self._requests) as requests:
+            received = receive_encoded(requests)
+        if received is None:
+            return
+        os.write(self._taken, b"t")
+        os.close(self._taken)
+        self._request, fds = received
+        if not fds:
+            return
+        self._asker = socket.socket(fileno=fds[0])
         try:
-            pid = self._create()
+            self._spec = spec = decode(self._request)
+            self._bundle = spec.text("bundle")
+            if spec.flag("hold"):
+                self._tell("forked", {"monitor_pid": self._monitor})
+                if receive(self._asker) is None:
+                    return
+            facts = self._create()
         except LaunchFailed as error:
-            self._remove_sockets()
-            self._tell("failed", error.fields())
+            self._failed(error.fields())
+        except (PacketError, ValueError, KeyError, AttributeError, TypeError) as error:
+            self._launch.kill()
+            self._failed({"message": f"{type(error).__name__}: {error}", "setup": True})
         except OSError as error:
             self._launch.kill()
-            self._remove_sockets()
             about = f"{error.filename}: " if error.filename else ""
-            self._tell("failed", {"message": f"{about}{error.strerror or error}", "setup": True})
+            self._failed({"message": f"{about}{error.strerror or error}", "setup": True})
         else:
-            self._tell("created", {"pid": pid, "monitor_pid": self._monitor})
+            head = "\0".join(str(fact if not isinstance(fact, bool) else int(fact)) for fact in facts)
+            os.write(self.facts, head.encode("utf-8", "surrogateescape") + b"\0" + self._request)
+            self._tell("created", {"pid": facts[0], "monitor_pid": self._monitor}, [self._daemon])
 
-    def _create(self) -> int:
+    def _create(self) -> tuple[int, bool, bool, bool, int, str]:
         spec = self._spec
         log = open_log(spec.text("log_path"))
         if log >= 0:
             os.close(log)
+        terminal, has_stdin = spec.flag("terminal"), spec.flag("stdin")
         argv = spec.many("argv")
-        stdin, stdout, stderr = (fd if fd >= 0 else standard for standard, fd in enumerate(self._stdio))
+        stdin, stdout, stderr = self._stdio
         errors = self._errors
-        if self._heir is not None:
+        if terminal:
             self._console = Console(self._loop, self._bundle)
             argv = self._console.in_argv(argv)
-            errors, stderr = os.pipe()
-        self._launch.spawn(argv, environment(spec.many("env")), (stdin, stdout, stderr))
+            stdout = 1
+        self._launch.spawn(
+            argv, environment(spec.many("env")), (stdin if has_stdin and not terminal else 0, stdout, stderr)
+        )
+        os.close(stderr)
         # From here on everything happens while the runtime works.
-        self._loop.add(self._session.fileno(), READ, self._life_line)
+        self._loop.add(self._asker.fileno(), READ, self._life_line)
         self._prepare_monitor()
         try:
             pid = self._launch.wait(spec.number("timeout_ms", 240_000) / 1000, f"{self._bundle}/{PID_FILE}")
@@ -119,15 +137,14 @@ class Starter:
             raise
         if parent_of(pid) != self._monitor:
             raise LaunchFailed(f"the runtime's process {pid} was not left to its monitor")
-        directory = spec.text("container_cgroup") or find_memory_cgroup(pid)
-        version, counter = arm(directory, self._oom_event)
+        version, counter = arm(spec.text("container_cgroup") or find_memory_cgroup(pid), self._oom_event)
         host_pids = os.readlink("/proc/self/ns/pid") == pid_namespace_of(pid)
-        if self._console is not None and self._heir is not None:
+        if self._console is not None:
             master = self._console.take()
-            rights = master.to_bytes(4, sys.byteorder)
-            self._heir.sendmsg([b"t"], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)])
-        os.write(self.facts, f"{pid}\0{int(host_pids)}\0{version}\0{counter}".encode("utf-8", "surrogateescape"))
-        return pid
+            rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, master.to_bytes(4, sys.byteorder))]
+            with socket.socket(fileno=os.dup(self._daemon)) as to_monitor:
+                to_monitor.sendmsg([b"t"], rights)
+        return pid, terminal, has_stdin, host_pids, version, counter
 
     def _prepare_monitor(self) -> None:
         """Everything about the monitor that can be done from outside of it."""
@@ -146,20 +163,15 @@ class Starter:
             pass
 
     def _life_line(self, _events: int) -> None:
+        """If the daemon closes its connection while the runtime works, nobody wants the container any more."""
         try:
-            if receive(self._session) is None:
+            if receive(self._asker) is None:
                 self._launch.aborted = True
         except (OSError, PacketError):
             self._launch.aborted = True
 
-    def _tell(self, verb: str, fields: Mapping[str, Value]) -> None:
-        try:
-            send(self._session, verb, fields)
-        except OSError:
-            # The daemon has gone; what it did not hear it will find.
-            pass
-
-    def _remove_sockets(self) -> None:
+    def _failed(self, fields: Mapping[str, Value]) -> None:
+        """Say so, with a pidfd of the monitor, so that the daemon can wait until that is gone too."""
         if self._console is not None:
             self._console.close()
         for name in (CONTROL_SOCKET, ATTACH_SOCKET, MONITOR_PID_FILE):
@@ -167,3 +179,11 @@ class Starter:
                 os.unlink(f"{self._bundle}/{name}")
             except OSError:
                 pass
+        self._tell("failed", fields, [os.pidfd_open(self._monitor)])
+
+    def _tell(self, verb: str, fields: Mapping[str, Value], fds: Sequence[int] = ()) -> None:
+        try:
+            send(self._asker, verb, fields, fds)
+        except OSError:
+            # The daemon has gone; what it did not hear it will find.
+            pass
