@@ -117,7 +117,7 @@ class ZygoteClient:
 
     async def spawn_pause(self) -> int:
         """Start the first process of a new PID namespace (pause.py), and return its pid. Raises as `create`."""
-        session = await self._request(encode("pause", {}), ())
+        session = await self._request(encode("pause", {}), (), self._control)
         try:
             answer = await self._answer(session, _START_TIMEOUT)
             if answer.verb != "started":

@@ -2,8 +2,9 @@
 
 Forking needs a process without threads, locks or much memory; the daemon is none. The zygote loads what monitors need,
 freezes it, and keeps one monitor forked ahead, which waits for the daemon's next `monitor` request on a socket that
-only monitors read. On its own socket it takes `exec` requests. It keeps no state of its monitors, so killing it harms
-none of them, and it leaves when the daemon's end of the socket is closed; so does the one that waits.
+only monitors read. On its own socket it takes `exec` and `pause`, each with a connection (first file of the packet) on
+which the new process answers by itself. It keeps no state of its monitors, so killing it harms none of them, and it
+leaves when the daemon's end of the socket is closed; so does the one that waits.
 
 Between two forks it does next to nothing: every page it writes to is one more that the last monitor has for itself.
 """
@@ -16,10 +17,12 @@ import os
 import select
 import signal
 import socket
+import time
 
 from crio.conmon import children, monitor
 from crio.conmon.execmonitor import ExecMonitor
 from crio.conmon.packets import PROTOCOL, PacketError, encode, receive
+from crio.conmon.pause import Pause
 from crio.linux.libc import libc
 from crio.linux.prctl import set_name
 
@@ -34,6 +37,7 @@ _FIRST_FD = 3
 _ASIDE = 64
 """More than a zygote ever has open."""
 _MAX_FAILURES = 5
+_RETRY = 0.1
 
 # mallopt(3): without these a busy monitor gives its read buffers back to the kernel, and faults them in again, at each
 # read. It trims its heap by itself when it has become quiet.
@@ -50,7 +54,12 @@ def serve(daemon: int, requests: int) -> None:
     poll.register(taken, select.POLLIN)
     failures = 0
     while failures < _MAX_FAILURES:
-        spare = os.fork()
+        try:
+            spare = os.fork()
+        except OSError:
+            # No process to be had now; requests wait in the socket meanwhile.
+            time.sleep(_RETRY)
+            continue
         if spare == 0:
             _become_monitor(requests, told)
         pidfd = os.pidfd_open(spare)
@@ -63,7 +72,7 @@ def serve(daemon: int, requests: int) -> None:
                     ready = 1
                     failures = 0
                 elif fd == daemon:
-                    if not _exec_requested(daemon):
+                    if not _serve_request(daemon):
                         return
                 elif ready == 0:
                     # It has ended without a request. That must not become a loop.
@@ -86,8 +95,8 @@ def _become_monitor(requests: int, told: int) -> None:
         os._exit(0)
 
 
-def _exec_requested(daemon: int) -> bool:
-    """Fork an exec's monitor. False if the daemon has gone."""
+def _serve_request(daemon: int) -> bool:
+    """Fork what the daemon asks for. False if it has gone."""
     sock = socket.socket(fileno=os.dup(daemon))
     try:
         packet = receive(sock)
@@ -99,13 +108,20 @@ def _exec_requested(daemon: int) -> bool:
         sock.close()
     if packet is None:
         return False
-    if packet.verb == "exec" and packet.fds and os.fork() == 0:
-        try:
-            os.setsid()
-            session, *packet.fds = close_all_but(packet.fds)
-            ExecMonitor(packet, session).run()
-        finally:
-            os._exit(0)
+    try:
+        if packet.fds and packet.verb in ("exec", "pause") and os.fork() == 0:
+            try:
+                os.setsid()
+                session, *packet.fds = close_all_but(packet.fds)
+                if packet.verb == "exec":
+                    ExecMonitor(packet, session).run()
+                else:
+                    Pause(session).run()
+            finally:
+                os._exit(0)
+    except OSError:
+        # No process to be had. The daemon sees that its connection is closed.
+        pass
     packet.close()
     return True
 
