@@ -6,8 +6,11 @@ output. `nft list ruleset` shows what was made in its own words, comments includ
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import struct
+import threading
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from crio.linux.netlink import (
@@ -42,8 +45,9 @@ REG32_00 = 8
 
 _SUBSYSTEM = 10 << 8
 _BATCH_BEGIN, _BATCH_END = 16, 17
-_NEWTABLE, _DELTABLE, _NEWCHAIN, _NEWRULE, _GETRULE, _DELRULE, _NEWSET, _NEWELEM, _GETELEM, _DELELEM = (
+_NEWTABLE, _GETTABLE, _DELTABLE, _NEWCHAIN, _NEWRULE, _GETRULE, _DELRULE, _NEWSET, _NEWELEM, _GETELEM, _DELELEM = (
     0,
+    1,
     2,
     3,
     6,
@@ -282,9 +286,32 @@ class Batch:
         self._what.append(what)
 
 
-def connect() -> Netlink:
-    """A socket for `Batch.commit` and the listings below."""
-    return Netlink(NETLINK_NETFILTER)
+_lock = threading.Lock()
+_socket: Netlink | None = None
+
+
+@contextlib.contextmanager
+def connect() -> Iterator[Netlink]:
+    """The process' socket for `Batch.commit` and the listings below, for one thread at a time.
+
+    It belongs to the network namespace in which it was first used. It is never closed: a close waits until every
+    processor has let go of the rules that were deleted last, 5 to 30 ms that nobody has to wait for.
+    """
+    global _socket
+    with _lock:
+        if _socket is None:
+            _socket = Netlink(NETLINK_NETFILTER)
+        yield _socket
+
+
+def has_table(netlink: Netlink, table: Table) -> bool:
+    try:
+        netlink.get(_SUBSYSTEM | _GETTABLE, struct.pack(">BBH", table.family, 0, 0) + text(1, table.name), table.name)
+    except NetlinkError as error:
+        if error.errno == errno.ENOENT:
+            return False
+        raise
+    return True
 
 
 def rules(netlink: Netlink, table: Table, chain: str, *, containing: bytes = b"") -> list[Rule]:

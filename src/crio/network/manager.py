@@ -145,10 +145,10 @@ class Network:
                 capabilities=capability_arguments(pod),
                 builtin=[plugin.builtin for plugin in chain.plugins],
             )
-            self._attachments.save(attachment)
             self._made_here.add(pod.id)
-            failpoint("network.add.after_record")
             try:
+                self._attachments.save(attachment)
+                failpoint("network.add.after_record")
                 return await self._run_add(chain, attachment)
             except BaseException as error:
                 await asyncio.shield(self._tasks.spawn("undo add", self._undo(attachment)))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 
 _FORM = re.compile(
-    r"\+?(?P<whole>\d{1,19})(\.(?P<part>\d{0,9}))?(?P<suffix>|m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei|[eE]\+?\d{1,2})"
+    r"\+?(?P<whole>\d{1,19})(\.(?P<part>\d{0,9}))?(?P<suffix>|m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei|[eE]\+?\d{1,2})",
+    re.ASCII,
 )
 _SCALE = 10**9
 
