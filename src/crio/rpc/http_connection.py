@@ -24,8 +24,15 @@ _STATUS = {Code.INVALID_ARGUMENT: 400, Code.NOT_FOUND: 404, Code.PERMISSION_DENI
 class HttpConnection(asyncio.Protocol):
     """Serves the requests of one client with `handler`, or answers 404 to all of them."""
 
-    def __init__(self, handler: HttpHandler | None, on_close: Callable[[HttpConnection], None]) -> None:
+    def __init__(
+        self,
+        handler: HttpHandler | None,
+        running: set[asyncio.Task[None]],
+        on_close: Callable[[HttpConnection], None],
+    ) -> None:
         self._handler = handler
+        self._running = running
+        """The tasks of all connections that answer requests."""
         self._on_close = on_close
         self._reader = RequestReader()
         self._loop = asyncio.get_running_loop()
@@ -34,6 +41,7 @@ class HttpConnection(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
         self._waiting = 0
         self._last = False
+        self._may_write = True
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
@@ -47,6 +55,14 @@ class HttpConnection(asyncio.Protocol):
         self._waiting += len(data)
         if self._waiting > _MAX_WAITING and self._transport is not None:
             self._transport.pause_reading()
+
+    def pause_writing(self) -> None:
+        self._may_write = False
+
+    def resume_writing(self) -> None:
+        self._may_write = True
+        if self._task is None:
+            self._next()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
@@ -70,16 +86,22 @@ class HttpConnection(asyncio.Protocol):
             self._transport.close()
 
     def _next(self) -> None:
+        """Answer the next request, unless the client should read first."""
+        if not self._may_write or self._last:
+            return
         try:
             request = self._reader.next_request()
         except HttpError as error:
             log.warning("connection closed: %s", error)
+            self._last = True
             self._write(_plain(error.status, str(error)), keep_alive=False)
             self.close()
             return
         if request is not None:
             self._stop_timer()
             self._task = self._loop.create_task(self._answer(request), name=f"{request.method} {request.path[:100]}")
+            self._running.add(self._task)
+            self._task.add_done_callback(self._running.discard)
 
     async def _answer(self, request: Request) -> None:
         keep_alive = request.keep_alive

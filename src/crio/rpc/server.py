@@ -15,8 +15,10 @@ from collections.abc import Mapping, Sequence
 from typing import cast
 
 from crio.base.errors import AlreadyExists, FailedPrecondition, Unavailable
+from crio.base.tasks import TaskScope
 from crio.rpc.grpc_connection import GrpcConnection, GrpcService, chain
 from crio.rpc.http_connection import HttpConnection, HttpHandler
+from crio.rpc.listener import Listener
 from crio.rpc.service import Interceptor, Method, Peer
 from crio.wire import http2
 
@@ -60,10 +62,10 @@ class Server:
         self._http_handler = http_handler
         self._max_connections = max_connections
         self._connections: set[_Connection | _Opening] = set()
-        self._listener: asyncio.AbstractServer | None = None
+        self._listener: Listener | None = None
         self._path = ""
         self._inode = 0
-        self._stopping = False
+        self._starting = TaskScope("rpc")
 
     async def listen(self, path: str, *, mode: int = 0o660) -> None:
         """Start serving on `path`. A socket file that nobody listens on is replaced.
@@ -73,20 +75,20 @@ class Server:
         """
         listener = bind_unix(path, mode)
         self._path, self._inode = path, os.stat(path).st_ino
-        loop = asyncio.get_running_loop()
-        self._listener = await loop.create_unix_server(lambda: _Opening(self), sock=listener, backlog=_BACKLOG)
+        listener.listen(_BACKLOG)
+        self._listener = Listener(path, listener, self._accept)
 
     async def stop(self, grace: float) -> None:
         """Accept nothing more, give running calls `grace` seconds to end, cancel the rest, and close all connections.
 
         Streaming calls that never end by themselves must be ended by their owner first, or they use up the grace.
         """
-        self._stopping = True
         if self._listener is not None:
             self._listener.close()
             with contextlib.suppress(FileNotFoundError):
                 if os.stat(self._path).st_ino == self._inode:
                     os.unlink(self._path)
+        await self._starting.join()
         for connection in list(self._connections):
             connection.stop()
         if self._service.running:
@@ -106,15 +108,17 @@ class Server:
             "receiving_bytes": self._service.receiving,
         }
 
-    # -- called by connections
+    # -- called by the listener and by connections
 
-    def opened(self, connection: _Opening) -> bool:
-        """Whether a new connection is welcome; it is then counted until `closed`."""
-        if self._stopping or len(self._connections) >= self._max_connections:
+    def _accept(self, connection: socket.socket) -> None:
+        if len(self._connections) >= self._max_connections:
             log.warning("connection refused: %d are open already", len(self._connections))
-            return False
-        self._connections.add(connection)
-        return True
+            connection.close()
+            return
+        opening = _Opening(self)
+        self._connections.add(opening)
+        loop = asyncio.get_running_loop()
+        self._starting.spawn("connection", loop.connect_accepted_socket(lambda: opening, connection))
 
     def closed(self, connection: _Connection | _Opening) -> None:
         self._connections.discard(connection)
@@ -125,7 +129,7 @@ class Server:
         if grpc:
             connection = GrpcConnection(self._service, _peer_of(transport), self.closed)
         else:
-            connection = HttpConnection(self._http_handler, self.closed)
+            connection = HttpConnection(self._http_handler, self._service.running, self.closed)
         self._connections.discard(opening)
         self._connections.add(connection)
         return connection
@@ -142,9 +146,6 @@ class _Opening(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
-        if not self._server.opened(self):
-            self._transport.abort()
-            return
         self._timer = asyncio.get_running_loop().call_later(_FIRST_BYTES_TIMEOUT, self.abort)
 
     def data_received(self, data: bytes) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import ipaddress
 import logging
 import socket
@@ -13,6 +12,7 @@ from dataclasses import dataclass
 
 from crio.base import tls
 from crio.base.errors import CrioError, InvalidArgument, Unavailable
+from crio.rpc.listener import Listener
 from crio.streaming.backend import Attacher, Executor, PortForwarder
 from crio.streaming.outlet import ClientGone
 from crio.streaming.requests import CommandRequest, PortForwardRequest, Tokens
@@ -33,7 +33,6 @@ _LINGER = 5.0
 _MAX_LATE = 8 << 20
 """Bytes that are read and dropped meanwhile: more than can have been on the way."""
 _LIMITS = Limits(head=16384, body=1024)
-_ACCEPTS = 64
 _KEEPALIVE = ((socket.TCP_KEEPIDLE, 15), (socket.TCP_KEEPINTVL, 15), (socket.TCP_KEEPCNT, 9))
 
 
@@ -70,7 +69,7 @@ class StreamingServer:
         self._tls: ssl.SSLContext | None = None
         self._tls_stamp: object = None
         self._tokens = Tokens(lambda: asyncio.get_running_loop().time())
-        self._listener: socket.socket | None = None
+        self._listener: Listener | None = None
         self._opening: dict[asyncio.Task[None], None] = {}
         self._sessions: set[asyncio.Task[None]] = set()
 
@@ -128,15 +127,12 @@ class StreamingServer:
         except OSError as error:
             listener.close()
             raise Unavailable(f"cannot stream on {self._address}:{self._port}: {error.strerror}") from error
-        listener.setblocking(False)
         self._port = listener.getsockname()[1]
-        self._listener = listener
-        asyncio.get_running_loop().add_reader(listener.fileno(), self._accept)
+        self._listener = Listener("streaming server", listener, self._accept)
 
     async def stop(self) -> None:
         """Stop listening and end all sessions."""
         if self._listener is not None:
-            asyncio.get_running_loop().remove_reader(self._listener.fileno())
             self._listener.close()
             self._listener = None
         tasks = [*self._opening, *self._sessions]
@@ -167,39 +163,20 @@ class StreamingServer:
 
     # -- connections
 
-    def _accept(self) -> None:
-        assert self._listener is not None
-        loop = asyncio.get_running_loop()
-        for _ in range(_ACCEPTS):
-            try:
-                connection, _ = self._listener.accept()
-            except BlockingIOError:
-                return
-            except OSError as error:
-                if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
-                    log.warning("streaming server: cannot accept: %s", error.strerror)
-                    loop.remove_reader(self._listener.fileno())
-                    loop.call_later(1.0, self._accept_again)
-                    return
-                continue
-            if len(self._opening) >= MAX_OPENING:
-                oldest = next(iter(self._opening))
-                del self._opening[oldest]
-                oldest.cancel()
-            task = loop.create_task(self._serve(connection), name="stream")
-            self._opening[task] = None
-            task.add_done_callback(self._ended)
-
-    def _accept_again(self) -> None:
-        if self._listener is not None:
-            asyncio.get_running_loop().add_reader(self._listener.fileno(), self._accept)
+    def _accept(self, connection: socket.socket) -> None:
+        if len(self._opening) >= MAX_OPENING:
+            oldest = next(iter(self._opening))
+            del self._opening[oldest]
+            oldest.cancel()
+        task = asyncio.get_running_loop().create_task(self._serve(connection), name="stream")
+        self._opening[task] = None
+        task.add_done_callback(self._ended)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._opening.pop(task, None)
         self._sessions.discard(task)
 
     async def _serve(self, connection: socket.socket) -> None:
-        connection.setblocking(False)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         for option, value in _KEEPALIVE:

@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import asyncio
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from crio.rpc.http_connection import HttpHandler
+from crio.rpc.server import Server
+from crio.wire.http1 import Request, Response
+
+
+async def hello(request: Request) -> Response:
+    return Response(200, request.method.encode(), "text/plain")
+
+
+async def serve(path: Path, handler: HttpHandler | None) -> tuple[Server, asyncio.StreamReader, asyncio.StreamWriter]:
+    server = Server({}, http_handler=handler)
+    await server.listen(str(path / "s"))
+    return server, *await asyncio.open_unix_connection(str(path / "s"))
+
+
+async def test_close_is_honoured(tmp_path: Path) -> None:
+    server, reader, writer = await serve(tmp_path, hello)
+    writer.write(b"HEAD / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+    answer = await reader.read()
+    assert b"Content-Length: 4\r\nConnection: close\r\n\r\n" in answer
+    assert not answer.endswith(b"HEAD")
+    writer.close()
+    await server.stop(0)
+
+
+async def test_without_a_handler_nothing_is_found(tmp_path: Path) -> None:
+    server, reader, writer = await serve(tmp_path, None)
+    writer.write(b"GET / HTTP/1.0\r\n\r\n")
+    assert (await reader.read()).startswith(b"HTTP/1.1 404 ")
+    writer.close()
+    await server.stop(0)
+
+
+async def test_stop_answers_what_runs(tmp_path: Path) -> None:
+    started = asyncio.Event()
+
+    async def slow(request: Request) -> Response:
+        started.set()
+        await asyncio.sleep(60)
+        return Response(200)
+
+    server, reader, writer = await serve(tmp_path, slow)
+    writer.write(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    await started.wait()
+    await server.stop(0.01)
+    assert (await reader.read()).startswith(b"HTTP/1.1 503 ")
+    writer.close()
+
+
+async def test_client_that_leaves_cancels_its_request(tmp_path: Path) -> None:
+    started, cancelled = asyncio.Event(), asyncio.Event()
+
+    async def slow(request: Request) -> Response:
+        started.set()
+        try:
+            await asyncio.sleep(60)
+        finally:
+            cancelled.set()
+        return Response(200)
+
+    server, _, writer = await serve(tmp_path, slow)
+    writer.write(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    await started.wait()
+    writer.close()
+    await asyncio.wait_for(cancelled.wait(), 5)
+    await server.stop(0)
+
+
+async def test_many_requests_at_once_are_answered_in_order(tmp_path: Path) -> None:
+    async def path(request: Request) -> Response:
+        await asyncio.sleep(0)
+        return Response(200, request.path.encode() + b";")
+
+    server, reader, writer = await serve(tmp_path, path)
+    requests = [b"GET /%d HTTP/1.1\r\nHost: a\r\n\r\n" % number for number in range(5000)]
+    writer.write(b"".join(requests))
+    answers = b""
+    while not answers.endswith(b"/4999;"):
+        answers += await asyncio.wait_for(reader.read(65536), 10)
+    assert [int(number) for number in re.findall(rb"/(\d+);", answers)] == list(range(5000))
+    writer.close()
+    await server.stop(0)
+
+
+@pytest.mark.parametrize("idle", [True, False])
+async def test_stop_closes_idle_connections(tmp_path: Path, idle: bool) -> None:
+    server, reader, writer = await serve(tmp_path, hello)
+    if not idle:
+        writer.write(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        await reader.readuntil(b"GET")
+    await server.stop(1)
+    rest: Any = await asyncio.wait_for(reader.read(), 5)
+    assert rest == b""
+    writer.close()
