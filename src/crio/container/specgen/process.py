@@ -45,7 +45,7 @@ def working_directory(requested: str, image: str) -> str:
 
 
 def _steps(path: str) -> Iterator[str]:
-    """Every directory that a look-up of the path passes through, by its text: `..` may lead out of a descriptor again."""
+    """Every directory that a look-up of the path passes through: `..` may lead out of a descriptor again."""
     current: list[str] = []
     for part in path.split("/"):
         if part == "..":

@@ -86,22 +86,18 @@ def volumes(
 def _host_volume(
     request: pb.Mount, table: PropagationTable, settings: VolumeSettings, notes: Notes, reported: list[pb.Mount]
 ) -> tuple[Mount, str]:
-    mode = request.propagation
-    if mode == pb.PROPAGATION_PRIVATE and _contains(request.host_path, settings.storage_root):
-        # Otherwise file systems of other containers could never be unmounted: this one would hold them.
-        mode = pb.PROPAGATION_HOST_TO_CONTAINER
     source = open_source(request.host_path, settings.bind_mount_prefix)
     if source is None:
         path = _plan_missing(request.host_path, settings, notes)
-        if mode != pb.PROPAGATION_PRIVATE:
-            with nearest_existing(path) as above:
-                kind = _propagation(mode, above, table, request)
-        else:
-            kind = "rprivate"
+        source = nearest_existing(path)
     else:
-        with source:
-            path = source.path
-            kind = _propagation(mode, source, table, request)
+        path = source.path
+    mode = request.propagation
+    if mode == pb.PROPAGATION_PRIVATE and _contains(path, settings.storage_root):
+        # Otherwise file systems of other containers could never be unmounted: this one would hold them.
+        mode = pb.PROPAGATION_HOST_TO_CONTAINER
+    with source:
+        kind = _propagation(mode, source, table, request)
     if (request.uidMappings or request.gidMappings) and not settings.idmapped:
         raise InvalidArgument(
             f"cannot mount {request.host_path[:200]} id-mapped: the OCI runtime of this handler does not support that"

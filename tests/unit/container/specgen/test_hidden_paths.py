@@ -1,0 +1,20 @@
+from __future__ import annotations
+
+from crio.container.specgen.hidden_paths import masked_paths, readonly_paths
+from spec_input import plain_host
+
+
+def test_masked() -> None:
+    host = plain_host(masked_paths=("/proc/kcore", "/sys/devices/virtual/powercap"))
+    assert masked_paths(["/x", "/proc/kcore"], host, privileged=False) == [
+        "/proc/kcore",
+        "/sys/devices/virtual/powercap",
+        "/x",
+    ]
+    assert masked_paths([], host, privileged=False) == []
+    assert masked_paths(["/x"], host, privileged=True) == []
+
+
+def test_read_only() -> None:
+    assert readonly_paths(["/proc/sys"], privileged=False) == ["/proc/sys"]
+    assert readonly_paths(["/proc/sys"], privileged=True) == []
