@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
+import json
 import os
 import tarfile
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from crio.image.assemble import assemble_busybox_image, write_layout
 from crio.image.platforms import host_platform
+from crio.spec import oci_image
 from crio.spec.oci_image import ImageConfig, RunConfig
 
 BUSYBOX = "/bin/busybox"
 BUSYBOX_NAME = "localhost/busybox:latest"
 
-__all__ = ["BUSYBOX", "BUSYBOX_NAME", "archive_of", "busybox_layout", "config", "layer", "layout"]
+__all__ = ["BUSYBOX", "BUSYBOX_NAME", "LayoutBuilder", "archive_of", "busybox_layout", "config", "layer", "layout"]
 
 
 def busybox_layout(directory: str, name: str = BUSYBOX_NAME) -> str:
@@ -69,3 +73,48 @@ def archive_of(directory: str, path: str) -> str:
         for entry in sorted(os.listdir(directory)):
             archive.add(os.path.join(directory, entry), entry)
     return path
+
+
+class LayoutBuilder:
+    """An OCI layout piece by piece, right or wrong on purpose. Descriptors are plain JSON values."""
+
+    def __init__(self, directory: str) -> None:
+        self.directory = directory
+        os.makedirs(f"{directory}/blobs/sha256")
+
+    def blob(self, data: bytes, media_type: str, **fields: Any) -> dict[str, Any]:
+        """Store a blob; its descriptor, with `fields` added or changed."""
+        digest = hashlib.sha256(data).hexdigest()
+        with open(f"{self.directory}/blobs/sha256/{digest}", "wb") as file:
+            file.write(data)
+        return {"mediaType": media_type, "digest": f"sha256:{digest}", "size": len(data), **fields}
+
+    def document(self, value: Mapping[str, Any], **fields: Any) -> dict[str, Any]:
+        """Store a JSON document; its descriptor."""
+        return self.blob(json.dumps(value).encode(), value["mediaType"], **fields)
+
+    def config(self, layers: Sequence[bytes], **fields: Any) -> dict[str, Any]:
+        """Store a configuration for these uncompressed layers."""
+        diff_ids = ["sha256:" + hashlib.sha256(data).hexdigest() for data in layers]
+        value = {"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": diff_ids}, **fields}
+        return self.blob(json.dumps(value).encode(), oci_image.CONFIG)
+
+    def manifest(self, config: Mapping[str, Any], layers: Sequence[Mapping[str, Any]], **fields: Any) -> dict[str, Any]:
+        """Store a manifest; its descriptor, with `fields`."""
+        value = {"schemaVersion": 2, "mediaType": oci_image.MANIFEST, "config": config, "layers": layers}
+        return self.document(value, **fields)
+
+    def index(self, entries: Sequence[Mapping[str, Any]], **fields: Any) -> dict[str, Any]:
+        return self.document({"schemaVersion": 2, "mediaType": oci_image.INDEX, "manifests": entries}, **fields)
+
+    def finish(self, images: Mapping[str, Mapping[str, Any]]) -> str:
+        """Write index.json with these images by name; returns the directory."""
+        entries = [
+            {**descriptor, **({"annotations": {oci_image.REF_NAME: name}} if name else {})}
+            for name, descriptor in images.items()
+        ]
+        with open(f"{self.directory}/index.json", "w") as file:
+            json.dump({"schemaVersion": 2, "manifests": entries}, file)
+        with open(f"{self.directory}/oci-layout", "w") as file:
+            file.write('{"imageLayoutVersion":"1.0.0"}')
+        return self.directory

@@ -18,7 +18,7 @@ from crio.image.cancellation import Cancellation
 from crio.image.compression import MAGIC_LENGTH, Compression, detect, expander
 from crio.image.errors import BadContent
 
-_QUEUED = 8
+_QUEUED = 4
 """Pieces between the threads, of at most 256 KiB each."""
 _INLINE = 512 << 10
 """Compressed bytes up to which a second thread is not worth its start."""

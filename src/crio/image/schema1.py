@@ -1,15 +1,16 @@
 """Docker manifest schema 1: the signed payload's bytes, and its conversion into an image configuration.
 
 A schema 1 image has no configuration blob. Docker's engine and containers/image make one from the newest history entry,
-the older entries' commands and the layers' diff ids; the same rules here give the same image id. Pure.
+the older entries' commands and the layers' diff ids. They are written in Go, so the same image id comes only from bytes
+as Go's encoder writes them: keys sorted at the top, values as they were but without blanks, and <, > and & escaped.
+Pure.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
-from typing import Any
+import re
 
 import msgspec
 
@@ -18,6 +19,15 @@ from crio.image.errors import BadImage
 from crio.spec.docker_image import Schema1Manifest
 from crio.spec.oci_image import Descriptor
 
+_STRING_OR_BLANK = re.compile(rb'"(?:[^"\\]|\\.)*"|\s+')
+_FRACTION = re.compile(r"(\.\d+)(?=Z$|[+-]\d\d:\d\d$)")
+_ESCAPES = (
+    (b"<", b"\\u003c"),
+    (b">", b"\\u003e"),
+    (b"&", b"\\u0026"),
+    ("\u2028".encode(), b"\\u2028"),
+    ("\u2029".encode(), b"\\u2029"),
+)
 _DROPPED = ("id", "parent", "Size", "parent_id", "layer_id", "throwaway")
 
 
@@ -77,30 +87,42 @@ def layers(manifest: Schema1Manifest) -> tuple[Descriptor, ...]:
 def make_config(manifest: Schema1Manifest, diff_ids: tuple[Digest, ...]) -> bytes:
     """The image configuration for these layers. Raises BadImage if the newest history entry is no JSON object."""
     try:
-        document: dict[str, Any] = msgspec.json.decode(manifest.history[0].v1_compatibility, type=dict[str, Any])
+        newest = msgspec.json.decode(manifest.history[0].v1_compatibility, type=dict[str, msgspec.Raw])
     except msgspec.DecodeError as error:
         raise BadImage(f"cannot convert a schema 1 manifest: {error}") from None
-    for key in _DROPPED:
-        document.pop(key, None)
-    document["rootfs"] = {"type": "layers", "diff_ids": list(diff_ids)}
-    document["history"] = [_history(_entry(item.v1_compatibility)) for item in reversed(manifest.history)]
-    return msgspec.json.encode(document, order="deterministic")
+    values = {key: bytes(raw) for key, raw in newest.items() if key not in _DROPPED}
+    entries = [_entry(item.v1_compatibility) for item in reversed(manifest.history)]
+    values["history"] = msgspec.json.encode([_history(entry) for entry in entries])
+    values["rootfs"] = msgspec.json.encode({"type": "layers", "diff_ids": list(diff_ids)})
+    return b"{" + b",".join(msgspec.json.encode(key) + b":" + _compact(values[key]) for key in sorted(values)) + b"}"
 
 
-def image_id(config: bytes) -> str:
-    return hashlib.sha256(config).hexdigest()
-
-
-def _history(entry: _Entry) -> dict[str, Any]:
+def _history(entry: _Entry) -> dict[str, object]:
     command = " ".join(entry.container_config.cmd or ()) if entry.container_config else ""
     fields = {
-        "created": entry.created or "0001-01-01T00:00:00Z",
+        "created": _go_time(entry.created or "0001-01-01T00:00:00Z"),
         "author": entry.author,
         "created_by": command,
         "comment": entry.comment,
-        "empty_layer": entry.throwaway or None,
+        "empty_layer": entry.throwaway,
     }
     return {key: value for key, value in fields.items() if value}
+
+
+def _go_time(text: str) -> str:
+    """Zeros at the end of a fraction of a second are left out, and UTC is Z."""
+    text = _FRACTION.sub(lambda match: match[1].rstrip("0").rstrip("."), text)
+    return text[:-6] + "Z" if text.endswith(("+00:00", "-00:00")) else text
+
+
+def _compact(raw: bytes) -> bytes:
+    return _STRING_OR_BLANK.sub(lambda match: _escape(match[0]) if match[0][:1] == b'"' else b"", raw)
+
+
+def _escape(text: bytes) -> bytes:
+    for plain, escaped in _ESCAPES:
+        text = text.replace(plain, escaped)
+    return text
 
 
 def _entry(text: str) -> _Entry:
