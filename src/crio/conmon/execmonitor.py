@@ -95,7 +95,7 @@ class ExecMonitor:
                 os.unlink(pid_file)
             except OSError:
                 pass
-        fds = [os.pidfd_open(pid)]
+        fds = [_end_of(pid)]
         if console is not None:
             fds.append(console.take())
         return pid, fds
@@ -111,3 +111,12 @@ class ExecMonitor:
         if gone:
             launch.aborted = True
             self._loop.remove(self._session.fileno())
+
+
+def _end_of(pid: int) -> int:
+    """A file that is readable once the process has ended."""
+    try:
+        return os.pidfd_open(pid)
+    except ProcessLookupError:
+        # A short command: it has ended, and was reaped, before the runtime had.
+        return os.eventfd(1, os.EFD_CLOEXEC)

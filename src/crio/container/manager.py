@@ -219,13 +219,10 @@ class ContainerManager:
         await self._jobs.run("StopContainer", container.name, work, key=f"stop/{container.id}", deadline=deadline)
 
     async def stop_all(self, sandbox_id: str, deadline: float | None) -> None:
-        """End all containers of a pod, side by side."""
-        loop = asyncio.get_running_loop()
-        grace = 10.0 if deadline is None else min(10.0, max(deadline - loop.time() - 1.0, 0.0))
+        """End all containers of a pod at once, as the CRI has it: the kubelet has stopped them gracefully before."""
         containers = self.of_sandbox(sandbox_id)
-        results = await asyncio.gather(
-            *(self.stop(container.id, grace, deadline) for container in containers), return_exceptions=True
-        )
+        stops = (self.stop(container.id, 0, deadline) for container in containers)
+        results = await asyncio.gather(*stops, return_exceptions=True)
         for result in results:
             if isinstance(result, BaseException):
                 raise result
