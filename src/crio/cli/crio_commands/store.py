@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 from crio.base.errors import FailedPrecondition
 from crio.config import Config
+from crio.linux.mount import mounts_below
 from crio.storage import options
 from crio.storage.store import Store
 
@@ -51,14 +52,9 @@ def refuse_beside_daemon(config: Config, what: str) -> None:
     raise FailedPrecondition(f"cannot {what}: crio runs at {config.api.listen}; stop it first")
 
 
-def mounted_below(root: str) -> list[str]:
-    """Mount points below a directory, which running containers of any tool have."""
-    prefix = os.path.realpath(root) + "/"
-    found = []
-    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
-        for line in file:
-            point = line.split(" ")[4]
-            # The driver keeps its own directory mounted on itself; that is no container.
-            if point.startswith(prefix) and point.count("/") > prefix.count("/"):
-                found.append(point)
-    return found
+def containers_below(root: str) -> list[str]:
+    """Mount points below the storage that are containers', of any tool."""
+    # The driver keeps its own directory mounted on itself, one level below the root; that is no container.
+    depth = os.path.realpath(root).count("/") + 1
+    points = [info.mount_point for info in mounts_below(os.path.realpath(root), include_itself=False)]
+    return [point for point in points if point.count("/") > depth]

@@ -48,13 +48,18 @@ def run(call: Call) -> int:
     return _remove(config, images=force or last.upgraded)
 
 
-def clear_storage(root: str) -> None:
-    """Remove everything below the storage directory. FailedPrecondition if something is mounted there."""
-    from crio.cli.crio_commands.store import mounted_below
+def clear_storage(root: str, *, unmount: bool = False) -> None:
+    """Remove everything below the storage directory.
 
-    mounts = mounted_below(root)
-    if mounts:
-        raise FailedPrecondition(f"cannot clear {root}: {mounts[0]} is mounted; stop the containers that use it")
+    What is mounted there, which is how running containers show, is FailedPrecondition, or detached with `unmount`.
+    """
+    from crio.cli.crio_commands.store import containers_below
+    from crio.linux.mount import unmount_below
+
+    running = containers_below(root)
+    if running and not unmount:
+        raise FailedPrecondition(f"cannot clear {root}: {running[0]} is mounted; stop the containers that use it")
+    unmount_below(os.path.realpath(root), include_itself=False)
     for name in os.listdir(root) if os.path.isdir(root) else ():
         path = os.path.join(root, name)
         if os.path.isdir(path) and not os.path.islink(path):
