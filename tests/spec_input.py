@@ -23,7 +23,7 @@ from crio.spec import oci_runtime
 from oci_bundle import make_rootfs
 
 PROFILES = SeccompProfiles()
-_APPLETS = "ls mount umount mkdir ln stat hostname pwd grep env chroot unshare nc touch ulimit".split()
+_APPLETS = "ls mount umount mkdir mknod ln stat hostname pwd grep env chroot unshare touch wc readlink".split()
 MASKED = ("/proc/kcore", "/proc/keys", "/proc/timer_list", "/sys/firmware")
 READONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
 
@@ -129,12 +129,17 @@ def run(plan: ContainerPlan, runtime: str, directory: Path, *, timeout: float = 
 
 
 def shell(directory: Path, script: str, runtime: str, **changes: Any) -> subprocess.CompletedProcess[str]:
-    """Run a container whose command is `script` with this machine's facts, in a cgroup below /crio-spec-test."""
+    """Run a container whose command is `script` with this machine's facts, in a cgroup below /crio-spec-test.
+
+    `runtime` is the program; `runtime_` the section of crio.conf.
+    """
     config = changes.pop("config", None) or container_config()
     if not config.command:
         config.command.extend(["/bin/sh", "-c", script])
     sandbox = changes.pop("sandbox", SandboxFacts(id="a" * 64, name="pod", hostname="web"))
     sandbox = replace(sandbox, cgroup_parent="/crio-spec-test")
+    if "runtime_" in changes:
+        changes["runtime"] = changes.pop("runtime_")
     given = make_input(directory, config=config, sandbox=sandbox, host=changes.pop("host", host()), **changes)
     return run(build_spec(given), runtime, directory)
 
