@@ -82,18 +82,21 @@ def registry(directory: str, *, tls: bool = False, htpasswd: bool = False, auth:
             f"http:\n  addr: 127.0.0.1:{port}\n{section}{auth}"
         )
     with open(f"{directory}/log", "wb") as log:
-        child = subprocess.Popen([PROGRAM, "serve", config], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        # Any variable that begins with REGISTRY_ would be taken for a setting.
+        child = subprocess.Popen(
+            [PROGRAM, "serve", config], stdin=subprocess.DEVNULL, stdout=log, stderr=log, env={"PATH": "/usr/bin:/bin"}
+        )
     try:
-        _wait_until_listening(port, child)
+        _wait_until_listening(port, child, f"{directory}/log")
         yield RunningRegistry(f"127.0.0.1:{port}", directory, ca)
     finally:
         child.kill()
         child.wait()
 
 
-def _wait_until_listening(port: int, child: subprocess.Popen[bytes]) -> None:
+def _wait_until_listening(port: int, child: subprocess.Popen[bytes], log: str) -> None:
     for _ in range(500):
-        assert child.poll() is None, "the registry has ended"
+        assert child.poll() is None, f"the registry has ended: {open(log, errors='replace').read()[-2000:]}"
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
                 return

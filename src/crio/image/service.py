@@ -122,6 +122,20 @@ class ImageService:
         await self._worker.stop()
         await self._jobs.stop(_STOP_GRACE)
 
+    @property
+    def worker_pid(self) -> int | None:
+        """The image worker's process id while it runs."""
+        return self._worker.pid
+
+    @property
+    def worker_idle(self) -> float:
+        """Seconds without work after which the image worker leaves."""
+        return self._worker.idle
+
+    @worker_idle.setter
+    def worker_idle(self, seconds: float) -> None:
+        self._worker.idle = seconds
+
     # Questions
 
     def list(self, name: str | None = None) -> Sequence[ImageInfo]:

@@ -197,6 +197,7 @@ def _index(fd: int, origin: str) -> tuple[Mapping[str, _Member], Mapping[str, st
     members: dict[str, _Member] = {}
     links: dict[str, str] = {}
     try:
+        os.lseek(fd, 0, os.SEEK_SET)
         with os.fdopen(os.dup(fd), "rb") as file, tarfile.open(fileobj=file, mode="r:") as archive:
             for info in archive:
                 name = _clean(info.name)

@@ -60,7 +60,7 @@ class WorkerClient:
         locations; `idle`: seconds without work after which the worker may go."""
         self._options = store_options
         self._environ = dict(os.environ if environ is None else environ)
-        self._idle = idle
+        self.idle = idle
         self._running: _Running | None = None
         self._calls: dict[int, _Call] = {}
         self._last_id = 0
@@ -178,7 +178,7 @@ class WorkerClient:
         if self._running is None or self._calls or self._idle_timer is not None or self._stopped:
             return
         loop = asyncio.get_running_loop()
-        self._idle_timer = loop.call_later(self._idle, self._idle_passed)
+        self._idle_timer = loop.call_later(self.idle, self._idle_passed)
 
     def _idle_passed(self) -> None:
         self._idle_timer = None
