@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 PROGRAM = "/usr/bin/docker-registry"
 USER, PASSWORD = "kubelet", "open sesame"
@@ -96,7 +97,7 @@ def registry(directory: str, *, tls: bool = False, htpasswd: bool = False, auth:
 
 def _wait_until_listening(port: int, child: subprocess.Popen[bytes], log: str) -> None:
     for _ in range(500):
-        assert child.poll() is None, f"the registry has ended: {open(log, errors='replace').read()[-2000:]}"
+        assert child.poll() is None, f"the registry has ended: {Path(log).read_text(errors='replace')[-2000:]}"
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
                 return
