@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from crio.base.errors import FailedPrecondition, InvalidArgument
 from crio.base.process import Collector, drained
 from crio.conmon.client import ExecProcess, ZygoteClient
+from crio.conmon.errors import RuntimeFailed, sentence
 from crio.conmon.launch import CONSOLE_PLACEHOLDER
 from crio.conmon.spec import ExecSpec
 from crio.conmon.watch import Monitor
@@ -89,19 +90,25 @@ class Execs:
             "exec", "--detach", "--process", files.process, "--pid-file", files.pid, *console, container.id
         )
         pipes = _Pipes() if not tty else None
+        process: ExecProcess | None = None
         try:
             process = await self._zygote.exec(
                 ExecSpec(argv=argv, pid_file=files.pid, directory=container.directory, terminal=tty),
                 pipes.theirs if pipes is not None else (),
             )
-        except BaseException:
-            if pipes is not None:
-                pipes.close_ours()
-            raise
+        except RuntimeFailed as error:
+            if pipes is None:
+                raise
+            # Without a terminal the runtime writes into the command's streams.
+            pipes.close_theirs()
+            what = f"execute {command[0]!r} in container {container.short_id}"
+            raise RuntimeFailed(what, runtime.name, error.reason or sentence(pipes.error_text())) from None
         finally:
             files.remove()
             if pipes is not None:
                 pipes.close_theirs()
+                if process is None:
+                    pipes.close_ours()
         if pipes is None:
             os.set_blocking(process.master, False)
             return StreamedProcess(process, process.master, process.master, -1)
@@ -162,14 +169,23 @@ class _Pipes:
         stdin_read, stdin_write = os.pipe2(os.O_CLOEXEC)
         stdout_read, stdout_write = os.pipe2(os.O_CLOEXEC)
         stderr_read, stderr_write = os.pipe2(os.O_CLOEXEC)
-        self.theirs = (stdin_read, stdout_write, stderr_write)
+        self.theirs: tuple[int, ...] = (stdin_read, stdout_write, stderr_write)
         self._ours = [stdin_write, stdout_read, stderr_read]
         for fd in self._ours:
             os.set_blocking(fd, False)
 
     def close_theirs(self) -> None:
+        """Fine when done before."""
         for fd in self.theirs:
             os.close(fd)
+        self.theirs = ()
+
+    def error_text(self) -> str:
+        """What is in the standard error now."""
+        try:
+            return os.read(self._ours[2], 65536).decode("utf-8", "replace")
+        except BlockingIOError:
+            return ""
 
     def close_ours(self) -> None:
         for fd in self._ours:
