@@ -79,9 +79,8 @@ class ZygoteClient:
         a cancellation nothing runs any more, but the runtime may have to be told to `delete --force`.
         """
         what = f"create container {spec.id}"
-        asker = await self._request(spec.packet(hold=on_forked is not None), (), self._requests)
+        asker, answer = await self._ask_for_monitor(spec, hold=on_forked is not None)
         try:
-            answer = await self._answer(asker, _START_TIMEOUT if on_forked else spec.timeout + _GRACE)
             if on_forked is not None and answer.verb == "forked":
                 await on_forked(answer.number("monitor_pid"))
                 asker.send("go", {})
@@ -96,6 +95,22 @@ class ZygoteClient:
             raise
         finally:
             asker.close()
+
+    async def _ask_for_monitor(self, spec: MonitorSpec, *, hold: bool) -> tuple[Connection, Packet]:
+        """The connection to the monitor's starter, and its first answer."""
+        for last in (False, True):
+            asker = await self._request(spec.packet(hold=hold), (), self._requests)
+            try:
+                return asker, await self._answer(asker, _START_TIMEOUT if hold else spec.timeout + _GRACE)
+            except MonitorUnavailable:
+                asker.close()
+                if last or self._is_up():
+                    raise
+                # The zygote and the waiting monitor were killed before anyone read the request.
+            except BaseException:
+                await _abandon(asker)
+                raise
+        raise AssertionError("unreachable")
 
     async def exec(self, spec: ExecSpec, stdio: Sequence[int] = ()) -> ExecProcess:
         """Start a process in a container. `stdio` are the three files for it if it has no terminal; the caller's still.

@@ -79,6 +79,7 @@ def sleep(
     stdout, stdout_write = os.pipe()
     stderr, stderr_write = os.pipe()
     facts_read, facts_write = os.pipe()
+    me = os.getpid()
     child = os.fork()
     if child == 0:
         starter(
@@ -91,6 +92,7 @@ def sleep(
             stdio=(stdin_read, stdout_write, stderr_write),
             errors=stderr,
             facts=facts_write,
+            monitor=me,
         ).run()
         os._exit(0)
     os.close(requests)

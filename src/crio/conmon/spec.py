@@ -4,11 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
+from crio.base.errors import InvalidArgument
 from crio.base.process import DEFAULT_ENV
 from crio.conmon.launch import CONSOLE_PLACEHOLDER
-from crio.conmon.packets import encode
+from crio.conmon.packets import PacketError, encode
 from crio.conmon.record import PID_FILE
+
+if TYPE_CHECKING:
+    from crio.conmon.packets import Value
+
+
+def _encode(verb: str, fields: Mapping[str, Value]) -> bytes:
+    try:
+        return encode(verb, fields)
+    except PacketError as error:
+        raise InvalidArgument(f"cannot start a monitor: {error}") from None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +66,7 @@ class MonitorSpec:
 
     def packet(self, *, hold: bool = False) -> bytes:
         """For the zygote. With `hold` the monitor says `forked` and waits for `go` before it runs anything."""
-        return encode(
+        return _encode(
             "monitor",
             {
                 "id": self.id,
@@ -98,7 +110,7 @@ class ExecSpec:
     timeout: float = 60.0
 
     def packet(self) -> bytes:
-        return encode(
+        return _encode(
             "exec",
             {
                 "argv": list(self.argv),

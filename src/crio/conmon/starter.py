@@ -10,6 +10,7 @@ Monitor and starter are forked before there is a request, so that none waits for
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import sys
 
@@ -29,6 +30,7 @@ from crio.conmon.oom import arm, find_memory_cgroup
 from crio.conmon.packets import PacketError, decode, receive, receive_encoded, send
 from crio.conmon.record import ATTACH_SOCKET, CONTROL_SOCKET, MONITOR_PID_FILE, PID_FILE, replace_file
 from crio.conmon.sockets import listen
+from crio.linux.prctl import set_parent_death_signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,7 +42,7 @@ _SAFE_FROM_OOM = b"-1000"
 
 
 class Starter:
-    """All arguments are descriptors that the monitor has made and has, or had, too.
+    """All arguments but `monitor`, its pid, are descriptors that the monitor has made and has, or had, too.
 
     `requests` and `taken` as in monitor.run; `daemon` is the daemon's end of its connection to the monitor; `control`
     and `attach` are unbound sockets; `stdio` are the container's ends of its pipes, and `errors` is our end of the
@@ -61,6 +63,7 @@ class Starter:
         stdio: tuple[int, int, int],
         errors: int,
         facts: int,
+        monitor: int,
     ) -> None:
         self._requests = requests
         self._taken = taken
@@ -71,10 +74,13 @@ class Starter:
         self._stdio = stdio
         self._errors = errors
         self.facts = facts
+        self._monitor = monitor
 
     def run(self) -> None:
         """Wait for a request, and create the container or tell the daemon why not."""
-        self._monitor = os.getppid()
+        set_parent_death_signal(signal.SIGKILL)
+        if os.getppid() != self._monitor:
+            return
         self._loop = Loop()
         self._launch = Launch(self._loop)
         self._console: Console | None = None
@@ -82,7 +88,11 @@ class Starter:
             received = receive_encoded(requests)
         if received is None:
             return
-        os.write(self._taken, b"t")
+        try:
+            os.write(self._taken, b"t")
+        except BrokenPipeError:
+            # The zygote has been killed. The request can be served all the same.
+            pass
         os.close(self._taken)
         self._request, fds = received
         if not fds:

@@ -6,6 +6,7 @@ import ctypes
 
 from crio.linux.libc import check, libc
 
+_PR_SET_PDEATHSIG = 1
 _PR_SET_NAME = 15
 PR_SET_CHILD_SUBREAPER = 36
 
@@ -13,6 +14,11 @@ PR_SET_CHILD_SUBREAPER = 36
 def set_child_subreaper(enabled: bool = True) -> None:
     """Make orphaned descendants children of this process instead of init's. Not inherited by fork, kept by exec."""
     check(libc.prctl(PR_SET_CHILD_SUBREAPER, ctypes.c_ulong(enabled), 0, 0, 0))
+
+
+def set_parent_death_signal(number: int) -> None:
+    """The signal this process gets when its parent ends; 0 for none. A child does not inherit it."""
+    check(libc.prctl(_PR_SET_PDEATHSIG, ctypes.c_ulong(number), 0, 0, 0))
 
 
 def set_name(name: str) -> None:
