@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from crio.base.errors import Cancelled, FailedPrecondition, Internal
 from crio.base.files import read_bounded
+from crio.base.process import wait_readable
 from crio.conmon.connection import Connection, connect
 from crio.conmon.errors import MonitorUnavailable
 from crio.conmon.exitrecord import ExitRecord
@@ -39,6 +41,12 @@ class Monitor:
         """0 if the monitor is gone."""
         self._connection = connection
         self._record: ExitRecord | None = None
+        self._pidfd = -1
+        if connection is not None:
+            try:
+                self._pidfd = os.pidfd_open(monitor_pid)
+            except ProcessLookupError:
+                pass
 
     @classmethod
     async def connect(cls, container_id: str, bundle: str) -> Monitor:
@@ -96,10 +104,15 @@ class Monitor:
 
     async def wait_gone(self, timeout: float) -> bool:
         """Wait until the monitor's process has left, so that its cgroup can be removed; False after `timeout` s."""
-        if self._connection is None:
+        if self._pidfd < 0:
             return True
-        done, _ = await asyncio.wait([self._connection.closed], timeout=timeout)
-        return bool(done)
+        # Not by the connection: a process closes its files some time before it leaves its cgroup.
+        try:
+            async with asyncio.timeout(timeout):
+                await wait_readable(self._pidfd)
+            return True
+        except TimeoutError:
+            return False
 
     async def reopen_log(self) -> None:
         """Go on in a new file at the log's path. All output read until then is in the old file."""
@@ -127,6 +140,9 @@ class Monitor:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
+        if self._pidfd >= 0:
+            os.close(self._pidfd)
+            self._pidfd = -1
 
     async def _ask(self, verb: str, fields: Mapping[str, Value]) -> Packet:
         if self._connection is None or self.exited is not None:

@@ -106,7 +106,7 @@ async def test_log_is_not_written_through_a_symbolic_link(bed: Bed) -> None:
 
 async def test_runtime_that_hangs_is_killed(bed: Bed) -> None:
     bed.runtime = _script(bed, f"echo $$ > {bed.directory}/runtime.pid; sleep 1000")
-    with pytest.raises(RuntimeTimeout, match="killed after 0.3 s"):
+    with pytest.raises(RuntimeTimeout, match=r"killed after 0\.3 s"):
         await bed.zygote.create(bed.spec(["true"], timeout=0.3))
     with open(f"{bed.directory}/runtime.pid") as file:
         assert not is_alive(int(file.read()))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
+
 from monitor_bed import Bed, container_cgroups, monitor_bed
 from oci_bundle import make_rootfs
 
