@@ -20,6 +20,7 @@ from crio.container.specgen import (
     stop_signal,
     user,
 )
+from crio.container.specgen.blockio import class_of
 from crio.container.specgen.cgroups_path import cgroups_path
 from crio.container.specgen.draft import Draft, draft
 from crio.container.specgen.gomaxprocs import VARIABLE as GOMAXPROCS
@@ -136,6 +137,10 @@ def _resources(of: Draft) -> oci.Resources:
     if host.cgroup_version == 2:
         resources.add_unified_annotation(limits, of.pod_annotations, of.name)
     apply_workload(limits, given.runtime.workloads, given.sandbox_config.annotations, of.name, host)
+    if given.blockio is not None and (name := class_of(of.name, given.config.annotations, of.pod_annotations)):
+        if given.runtime.blockio_reload:
+            given.blockio.reload()
+        limits.block_io = given.blockio.get(name)
     resources.set_pids_limit(limits, given.runtime.pids_limit, host)
     resources.deny_all_devices(limits)
     return limits

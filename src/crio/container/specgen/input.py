@@ -14,6 +14,7 @@ from crio.security.seccomp import SeccompProfiles
 from crio.spec.oci_runtime import IdMapping
 
 if TYPE_CHECKING:
+    from crio.container.specgen.blockio import BlockIoClasses
     from crio.inject.cdi import CdiRegistry
     from crio.inject.hooks import HookDirectories
 
@@ -120,6 +121,7 @@ class ContainerInput:
     seccomp_artifact: bytes | None = None
     """The profile that `seccomp.artifact_reference` names, fetched by the caller."""
     seccomp_notifier_directory: str = "/var/run/crio/seccomp"
+    blockio: BlockIoClasses | None = None
     cdi: CdiRegistry | None = None
     hooks: HookDirectories | None = None
     restored: bool = False
