@@ -55,8 +55,13 @@ class Events:
         for listener in self._listeners:
             listener.put(event)
 
+    def close(self) -> None:
+        """End all listeners, after what they have not read yet."""
+        for listener in self._listeners:
+            listener.put(None)
+
     async def listen(self) -> AsyncIterator[Event]:
-        """Recent events and then those to come, until the caller stops."""
+        """Recent events and then those to come, until the caller stops or `close` is called."""
         listener = _Listener(self._dropped)
         oldest = time.monotonic() - REPLAY
         for event in self._history:
@@ -64,19 +69,19 @@ class Events:
                 listener.put(event)
         self._listeners.add(listener)
         try:
-            while True:
-                yield await listener.get()
+            while (event_or_end := await listener.get()) is not None:
+                yield event_or_end
         finally:
             self._listeners.discard(listener)
 
 
 class _Listener:
     def __init__(self, dropped: Callable[[int], None]) -> None:
-        self._waiting: deque[Event] = deque()
+        self._waiting: deque[Event | None] = deque()
         self._there = asyncio.Event()
         self._dropped = dropped
 
-    def put(self, event: Event) -> None:
+    def put(self, event: Event | None) -> None:
         if len(self._waiting) >= KEPT:
             self._waiting.popleft()
             self._dropped(1)
@@ -84,7 +89,7 @@ class _Listener:
         self._waiting.append(event)
         self._there.set()
 
-    async def get(self) -> Event:
+    async def get(self) -> Event | None:
         while not self._waiting:
             self._there.clear()
             await self._there.wait()

@@ -7,17 +7,14 @@ import contextlib
 import fcntl
 import logging
 import os
-import time
-from typing import Any
 
 from crio import __version__
 from crio.base import logs
-from crio.base.errors import AlreadyExists, Code, CrioError
+from crio.base.errors import AlreadyExists, CrioError
 from crio.base.executor import Executor
-from crio.base.files import write_atomic
 from crio.base.jobs import JobTable
 from crio.base.tasks import TaskScope
-from crio.config import Config, LoadedConfig, default_config, load
+from crio.config import Config, LoadedConfig, default_config, load, marks
 from crio.config.printer import print_config
 from crio.config.reload import plan_reload
 from crio.conmon.client import ZygoteClient
@@ -29,25 +26,24 @@ from crio.cri.node import Node
 from crio.cri.table import methods
 from crio.daemon.control import control_methods
 from crio.daemon.inspect import Inspect
+from crio.daemon.observation import Observation
 from crio.daemon.recovery import Recovery
 from crio.image.service import ImageService
 from crio.linux import cgroup
 from crio.network.hostport import HostPorts
 from crio.network.manager import Network
 from crio.rpc.server import Server
-from crio.rpc.service import Call, Context, Method
-from crio.rpc.status import status_of
 from crio.runtime.handlers import Runtimes
 from crio.sandbox.manager import SandboxManager, SandboxSettings
 from crio.sandbox.port_forward import PodConnector
 from crio.security.host import gather
 from crio.security.seccomp import SeccompProfiles
 from crio.stats.reader import StatsReader
+from crio.storage.check import check, repair
 from crio.storage.options import StoreOptions
+from crio.storage.options import load as load_store_options
 from crio.storage.store import Store
-from crio.streaming.server import StreamingServer
-from crio.telemetry.metrics import Metrics
-from crio.telemetry.server import MetricsServer
+from crio.streaming.server import StreamingServer, TlsFiles
 from crio.wire.sd_notify import Notifier
 
 log = logging.getLogger(__name__)
@@ -69,11 +65,10 @@ class Daemon:
         state = config.runtime.container_attach_socket_dir
         self._state = state
         self._persistent = os.path.dirname(config.crio.clean_shutdown_file) or "/var/lib/crio"
-        self.metrics = Metrics(config.metrics.metrics_collectors)
-        self._metrics_server = MetricsServer(self.metrics.text)
+        self._observation = Observation(config)
         self._jobs = JobTable()
-        self._jobs.observer = self.metrics.stage
-        self._events = Events(self.metrics.events_dropped)
+        self._jobs.observer = self._observation.stage
+        self._events = Events(self._observation.metrics.events_dropped)
         self._storage = Executor("storage", _STORAGE_THREADS)
         self._cgroups = cgroup.detect()
         self._host = gather(self._cgroups)
@@ -85,7 +80,7 @@ class Daemon:
             default_network=config.network.cni_default_network,
             state_dir=os.path.join(self._persistent, "network"),
             status_grace_period=config.network.cni_status_grace_period,
-            observer=self._plugin_called,
+            observer=self._observation.plugin_called,
         )
         self._host_ports = HostPorts()
 
@@ -99,8 +94,9 @@ class Daemon:
         self._take_lock()
         zygote = asyncio.create_task(self._zygote.start())
         self._store = await self._storage.run(Store.open, _store_options(config))
+        await self._storage.run(self._check_store)
         self._images = ImageService(config, self._store, self._storage, self._jobs)
-        self._runtimes = Runtimes(config.runtime, self.metrics.runtime_call)
+        self._runtimes = Runtimes(config.runtime, self._observation.runtime_called)
         await self._images.start()
         await self._network.start()
         await zygote
@@ -108,6 +104,17 @@ class Daemon:
         await self._recover()
         await self._serve()
         self._tasks.spawn("chores", self._chores())
+
+    def _check_store(self) -> None:
+        """After a crash of the node: what was written last may be damaged, and is removed to be fetched again."""
+        crio = self._config.crio
+        if not (crio.internal_repair and marks.last_run(crio, __version__).unclean):
+            return
+        report = check(self._store, quick=True)
+        if report.damages:
+            log.warning("the node was not shut down cleanly: %d damaged items in the storage", len(report.damages))
+            for left in repair(self._store, report, remove_containers=True):
+                log.error("cannot repair the storage: %s", left)
 
     def _take_lock(self) -> None:
         """One daemon per state directory, whatever its socket: two would undo each other's pods."""
@@ -153,7 +160,9 @@ class Daemon:
             self._seccomp,
             lambda container_id: self._containers.get(container_id),
         )
-        self._containers = ContainerManager(self._jobs, self._sandboxes, self._maker, self._events, self.metrics)
+        self._containers = ContainerManager(
+            self._jobs, self._sandboxes, self._maker, self._events, self._observation.metrics
+        )
         self._sandboxes.containers = self._containers
         self._execs = Execs(self._containers, self._zygote)
         self._streams = StreamingServer(
@@ -162,6 +171,7 @@ class Daemon:
             port_forwarder=PodConnector(self._sandboxes),
             address=config.api.stream_address,
             port=int(config.api.stream_port),
+            tls_files=_tls_files(config),
             idle_timeout=config.api.stream_idle_timeout,
         )
         self.node = Node(
@@ -195,54 +205,25 @@ class Daemon:
             found.undone,
         )
         await self._sandboxes.rebuild_host_ports()
-        crio = self._config.crio
-        for path in filter(None, (crio.version_file, crio.version_file_persist)):
-            os.makedirs(os.path.dirname(path), exist_ok=True)
-            write_atomic(path, f'"{__version__}"\n'.encode(), mode=0o644)
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(crio.clean_shutdown_file)
-        write_atomic(f"{crio.clean_shutdown_file}.supported", b"clean.shutdown\n", mode=0o644)
+        marks.note_start(self._config.crio, __version__)
 
     async def _serve(self) -> None:
         config = self._config
         self._server = Server(
             methods(self.node) | control_methods(self.node),
             http_handler=Inspect(self.node).handle,
-            interceptors=[self._observe],
+            interceptors=[self._observation.call],
             max_receive=config.api.grpc_max_recv_msg_size,
             max_send=config.api.grpc_max_send_msg_size,
         )
         await self._streams.start()
         await self._server.listen(config.api.listen)
-        if config.metrics.enable_metrics:
-            await self._metrics_server.start_tcp(config.metrics.metrics_host, config.metrics.metrics_port)
-            if config.metrics.metrics_socket:
-                await self._metrics_server.start_unix(config.metrics.metrics_socket)
-
-    async def _observe(self, method: Method, request: Any, context: Context, call: Call) -> Any:
-        """Around every call: the log lines carry its id and name, and the metrics count it."""
-        begin = time.perf_counter()
-        code = Code.OK
-        with logs.bind(id=context.request_id, name=context.method):
-            try:
-                return await call(request, context)
-            except BaseException as error:
-                code = status_of(error)[0]
-                if isinstance(error, CrioError):
-                    log.debug("%s: %s", method.name, error.message)
-                raise
-            finally:
-                seconds = time.perf_counter() - begin
-                self.metrics.rpc(method.name, code.name, seconds)
-                self.metrics.operation(method.name, seconds, failed=code is not Code.OK)
+        await self._observation.start()
 
     async def _chores(self) -> None:
         while True:
             await asyncio.sleep(_CHORES_INTERVAL)
             await self._sandboxes.retry_unfinished()
-
-    def _plugin_called(self, verb: str, plugin: str, seconds: float, succeeded: bool) -> None:
-        self.metrics.cni_plugin(plugin, verb, seconds, failed=not succeeded)
 
     # Reload
 
@@ -284,28 +265,39 @@ class Daemon:
                 if (room := getattr(self, name, None)) is not None:
                     stack.push_async_callback(getattr(room, close))
             stack.push_async_callback(self._jobs.stop, _STOP_GRACE)
-            stack.push_async_callback(self._metrics_server.stop)
+            stack.push_async_callback(self._observation.stop)
             if (streams := getattr(self, "_streams", None)) is not None:
                 stack.push_async_callback(streams.stop)
             if (server := getattr(self, "_server", None)) is not None:
                 stack.push_async_callback(server.stop, _STOP_GRACE)
+            stack.callback(self._events.close)
             stack.push_async_callback(self._tasks.stop)
 
     def _release(self) -> None:
         store = getattr(self, "_store", None)
         if store is not None:
             store.close()
-            write_atomic(self._config.crio.clean_shutdown_file, b"clean\n", mode=0o644, durable=True)
+            os.sync()
+            marks.note_clean_stop(self._config.crio)
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
 
 
 def _store_options(config: Config) -> StoreOptions:
-    return StoreOptions(
+    return load_store_options(
         graphroot=config.crio.root,
         runroot=config.crio.runroot,
         driver=config.crio.storage_driver,
-        driver_options=tuple(config.crio.storage_option),
+        driver_options=config.crio.storage_option,
         imagestore=config.crio.imagestore or None,
+    )
+
+
+def _tls_files(config: Config) -> TlsFiles | None:
+    api = config.api
+    if not api.stream_enable_tls:
+        return None
+    return TlsFiles(
+        api.stream_tls_cert, api.stream_tls_key, api.stream_tls_ca, api.tls_min_version, api.tls_cipher_suites
     )
