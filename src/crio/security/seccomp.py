@@ -13,7 +13,6 @@ import logging
 import os
 import re
 from collections.abc import Callable, Iterable
-from importlib import resources
 from typing import NamedTuple
 
 import msgspec
@@ -29,7 +28,7 @@ log = logging.getLogger(__name__)
 MAX_PROFILE = 1 << 20
 """Bytes of a profile that are read at most."""
 
-_BUILT_IN = "default_seccomp.json"
+_BUILT_IN = os.path.join(os.path.dirname(__file__), "default_seccomp.json")
 _MAX_COMPILED = 64
 _NOTIFY = "SCMP_ACT_NOTIFY"
 _MAX_FILES = 256
@@ -304,8 +303,7 @@ class SeccompProfiles:
 
     def built_in(self) -> Profile:
         if self._built_in is None:
-            data = resources.files("crio.security").joinpath(_BUILT_IN).read_bytes()
-            self._built_in = parse(data, "(built-in)", self._defer)
+            self._built_in = parse(read_bounded(_BUILT_IN, MAX_PROFILE), "(built-in)", self._defer)
         return self._built_in
 
     def from_file(self, path: str) -> Profile:
