@@ -25,6 +25,7 @@ class ContainerStore:
         for place in (directory, run_directory):
             os.makedirs(place, mode=0o700, exist_ok=True)
         self._directory = directory
+        self.directories = (directory, run_directory)
         self._run_directory = run_directory
         self._volatile_path = os.path.join(index_directory, "volatile-containers.json")
         self._transient = transient
@@ -58,7 +59,7 @@ class ContainerStore:
         return path
 
     def remove_directories(self, id: str) -> None:
-        for place in (self._directory, self._run_directory):
+        for place in self.directories:
             path = os.path.join(place, id)
             if os.path.isdir(path):
                 delete_tree(path)

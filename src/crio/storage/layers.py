@@ -51,6 +51,7 @@ class LayerStore:
         self.mounts = mounts
         self.trash = trash
         self._content_directory = image_directory or directory
+        self.directories = list(dict.fromkeys((directory, self._content_directory)))
         locks, files = [], []
         for place in (directory, image_directory):
             if place is not None:
@@ -155,7 +156,7 @@ class LayerStore:
 
     def clean(self) -> list[str]:
         """Remove what writers left that died: incomplete layers and staging directories; ids of the layers."""
-        for directory in (self.directory, self._content_directory):
+        for directory in self.directories:
             tempdirs.remove_stale(os.path.join(directory, "tmp"))
         for home in self.driver.writable_homes:
             tempdirs.remove_stale(os.path.join(home, "tempdirs"))
@@ -178,7 +179,7 @@ class LayerStore:
         edit.put(replaced(record, flags={**record.flags, "incomplete": True}), file=self.image_file)
         edit.save()
         failpoint("storage.layer.marked")
-        self.driver.create(record.id, record.parent or None, staged=staged, image=True, discard=self.trash.discard)
+        self.driver.create(record.id, record.parent or None, staged=staged, image=True, discard=self.discard)
         place_content()
         failpoint("storage.layer.filled")
         edit.put(record)
@@ -187,7 +188,7 @@ class LayerStore:
 
     def add_container_layer(self, edit: Edit[LayerRecord], record: LayerRecord, *, volatile: bool) -> None:
         """Make a container's writable layer. Its directory comes first: one that no record names is garbage."""
-        self.driver.create(record.id, record.parent or None, staged=None, image=False, discard=self.trash.discard)
+        self.driver.create(record.id, record.parent or None, staged=None, image=False, discard=self.discard)
         failpoint("storage.container_layer.made")
         in_use = os.path.exists(self._volatile_path)
         edit.put(record, file=VOLATILE if self._transient or (volatile and in_use) else STABLE)
@@ -215,8 +216,8 @@ class LayerStore:
 
     def _remove_content(self, id: str) -> None:
         self._unmount_wholly(id)
-        self.driver.remove(id, self.trash.discard)
-        for directory in {self.directory, self._content_directory}:
+        self.driver.remove(id, self.discard)
+        for directory in self.directories:
             for name in (f"{id}.tar-split.gz", id):
                 path = os.path.join(directory, name)
                 try:
@@ -227,6 +228,11 @@ class LayerStore:
                     for blob in os.listdir(path):
                         os.unlink(os.path.join(path, blob))
                     os.rmdir(path)
+
+    def discard(self, path: str) -> None:
+        """Move a layer's directory to the trash that lies on the same file system."""
+        home = next(home for home in self.driver.writable_homes if path.startswith(home + "/"))
+        self.trash.discard(path, home)
 
     # Mounting
 

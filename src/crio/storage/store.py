@@ -10,12 +10,13 @@ import contextlib
 import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from crio.base.errors import AlreadyExists, FailedPrecondition, NotFound
 from crio.base.failpoints import failpoint
 from crio.base.files import sync_directory
 from crio.base.ids import new_id
-from crio.storage import export, records
+from crio.storage import records
 from crio.storage.containers import ContainerStore
 from crio.storage.driver.base import Driver, MountOptions
 from crio.storage.driver.overlay import OverlayDriver
@@ -29,7 +30,9 @@ from crio.storage.records import ContainerRecord, ImageRecord, LayerRecord
 from crio.storage.table import Edit
 from crio.storage.trash import Trash
 from crio.storage.usage import Usage, measure
-from crio.storage.writer import LayerFacts, LayerWriter, StagedLayer
+
+if TYPE_CHECKING:
+    from crio.storage.writer import LayerFacts, LayerWriter, StagedLayer
 
 log = logging.getLogger(__name__)
 
@@ -162,6 +165,8 @@ class Store:
 
     def stage_layer(self) -> LayerWriter:
         """A writer for one layer's tar; needs no lock until its `commit`."""
+        from crio.storage.writer import LayerWriter  # lazy: the daemon itself unpacks nothing
+
         home = self.driver.writable_homes[-1]
         return LayerWriter(
             self.layer_store.trash.bin(home).new_path("addition"),
@@ -174,8 +179,29 @@ class Store:
 
     def layer_tar(self, id: str) -> Iterator[bytes]:
         """The layer's tar as it was received, byte for byte. Raises DataLoss where files have changed since."""
+        from crio.storage import export  # lazy: the daemon itself exports nothing
+
         record = self.layer(id)
         return export.layer_tar(self.layer_store.tar_split_path(record.id), self.driver.own_directories(record.id))
+
+    def remove_layer(self, id: str) -> None:
+        """Remove one layer. Raises NotFound, FailedPrecondition while an image, container or other layer needs it."""
+        with (
+            self.layer_store.table.writing() as edit,
+            self.image_store.table.reading() as images,
+            self.container_store.table.reading() as containers,
+        ):
+            if id not in edit.now.by_id:
+                raise NotFound(f"cannot remove layer {id}: no such id in the writable store")
+            self.layer_store.check_unused(edit, id)
+            for image in images.by_id.values():
+                if id in image.layers:
+                    raise FailedPrecondition(f"cannot remove layer {id}: image {image.id} uses it")
+            for container in containers.by_id.values():
+                if id == container.layer:
+                    raise FailedPrecondition(f"cannot remove layer {id}: container {container.id} uses it")
+            self.layer_store.remove(edit, [id])
+        self.layer_store.trash.empty()
 
     def _commit_layer(self, staged: StagedLayer, facts: LayerFacts) -> LayerRecord:
         id = records.layer_id(facts.parent, staged.diff_id)
@@ -403,7 +429,7 @@ class Store:
             if layer in edit.now.by_id:
                 self.layer_store.remove(edit, [layer])
             else:
-                self.driver.remove(layer, self.layer_store.trash.discard)
+                self.driver.remove(layer, self.layer_store.discard)
         except OSError as error:
             log.warning("layer %s of a container that failed stays until the next start: %s", layer, error)
 
@@ -513,10 +539,18 @@ class Store:
 
 
 def _make_driver(options: StoreOptions, image_root: str | None) -> Driver:
+    name = options.driver
+    home = os.path.join(options.graphroot, name)
+    image_home = os.path.join(image_root, name) if image_root else None
+    other_homes = [os.path.join(other, name) for other in options.additional_image_stores]
+    if name == "vfs":
+        from crio.storage.driver.vfs import VfsDriver  # lazy: hardly anybody uses it
+
+        return VfsDriver(home, image_home=image_home, other_homes=other_homes)
     return OverlayDriver(
-        os.path.join(options.graphroot, "overlay"),
-        image_home=os.path.join(image_root, "overlay") if image_root else None,
-        other_homes=[os.path.join(other, "overlay") for other in options.additional_image_stores],
+        home,
+        image_home=image_home,
+        other_homes=other_homes,
         mount_options=options.mount_options,
         skip_mount_home=options.flag("skip_mount_home"),
     )

@@ -44,9 +44,9 @@ class Trash:
                 self._bins[home] = TempDir(os.path.join(home, "tempdirs"))
             return self._bins[home]
 
-    def discard(self, path: str) -> None:
-        """Move `path`, a child of a driver directory, out of everybody's sight."""
-        aside = self.bin(os.path.dirname(path)).new_path(os.path.basename(path)[:64])
+    def discard(self, path: str, home: str) -> None:
+        """Move `path`, which lies in the driver directory `home`, out of everybody's sight."""
+        aside = self.bin(home).new_path(os.path.basename(path)[:64])
         os.rename(path, aside)
         with self._mutex:
             self._waiting.append(aside)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
-from crio.base.errors import CrioError, DataLoss, FailedPrecondition, Internal, ResourceExhausted
+from crio.base.errors import CrioError, DataLoss, Internal, InvalidArgument, ResourceExhausted
 from crio.base.failpoints import failpoint
 from crio.linux.sync import syncfs
 from crio.storage import tarsplit_file
@@ -297,5 +297,5 @@ def _explain(error: OSError) -> CrioError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return ResourceExhausted(f"cannot unpack layer: {reason}; free space on the store's file system")
     if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EXDEV, errno.EISDIR, errno.ENAMETOOLONG):
-        return FailedPrecondition(f"cannot unpack layer: {reason}:{name} is not what the tar takes it for")
+        return InvalidArgument(f"cannot unpack layer: its tar names{name or ' a file'}: {reason}")
     return Internal(f"cannot unpack layer: {reason}{name}")
