@@ -36,7 +36,7 @@ class Daemon:
         command = os.path.join(os.path.dirname(sys.executable), "crio")
         argv = [command] if os.access(command, os.X_OK) else [sys.executable, "-m", "crio.cli.crio"]
         argv += ["--config", self._scratch.path("crio.conf"), "--config-dir", self._scratch.path("crio.conf.d")]
-        with open(self._scratch.daemon_log, "wb") as log:
+        with open(self._scratch.daemon_log, "ab") as log:
             self._child = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
     async def wait_ready(self, session: Session) -> pb.StatusResponse:

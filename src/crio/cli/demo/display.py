@@ -68,6 +68,7 @@ class PlainDisplay:
 
     def __init__(self) -> None:
         self.steps: list[Step] = []
+        self._progress_told = ""
 
     def title(self, text: str, facts: Sequence[tuple[str, str]]) -> None:
         print(text)
@@ -92,7 +93,8 @@ class PlainDisplay:
         print(f"      {text}", flush=True)
 
     def progress(self, done: int, total: int, what: str) -> None:
-        if total and done >= total:
+        if total and done >= total and what != self._progress_told:
+            self._progress_told = what
             print(f"      {what} {human_size(total, 3)}", flush=True)
 
     def closing(self, facts: Sequence[tuple[str, str]]) -> None:

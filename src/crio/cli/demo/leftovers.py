@@ -77,6 +77,32 @@ def cni_chain_mark(network: str, pod: str) -> str:
     return hashlib.sha512(f"{network}{pod}".encode()).hexdigest()[:16]
 
 
+def family_marks(pid: int) -> list[str]:
+    """Marks for a process and all its descendants of this moment, to find those that stay when it has gone."""
+    parents: dict[int, int] = {}
+    starts: dict[int, int] = {}
+    for name in filter(str.isdigit, _names("/proc")):
+        try:
+            status = _status(name)
+        except (OSError, IndexError):
+            continue
+        parents[int(name)], starts[int(name)] = int(status[1]), int(status[19])
+    family = {pid} & set(starts)
+    while more := {child for child, parent in parents.items() if parent in family} - family:
+        family |= more
+    return [_process_mark(member, starts[member]) for member in sorted(family)]
+
+
+def _process_mark(pid: int | str, start: int) -> str:
+    return f"{pid} since {start}:"
+
+
+def _status(pid: str) -> list[bytes]:
+    """The fields of /proc/PID/stat from the state on; the name before it may hold anything."""
+    with open(f"/proc/{pid}/stat", "rb") as file:
+        return file.read().rpartition(b")")[2].split()
+
+
 def _mounts() -> Iterator[str]:
     with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
         for line in file:
@@ -121,23 +147,21 @@ def _cgroups() -> Iterator[str]:
 
 
 def _processes() -> Iterator[str]:
-    """Processes by pid, start time and command line; kernel threads are left out."""
-    for name in _names("/proc"):
-        if not name.isdigit():
-            continue
+    """Processes by pid, start time, command line, cgroups and directory; kernel threads are left out."""
+    for name in filter(str.isdigit, _names("/proc")):
         try:
-            with open(f"/proc/{name}/stat", "rb") as file:
-                status = file.read().rpartition(b")")[2].split()
+            status = _status(name)
             with open(f"/proc/{name}/cmdline", "rb") as file:
                 command = file.read(4096).replace(b"\0", b" ").decode("utf-8", "replace").strip()
             with open(f"/proc/{name}/cgroup", "rb") as file:
                 groups = {line.split(":", 2)[-1] for line in file.read().decode("utf-8", "replace").splitlines()}
+            directory = os.readlink(f"/proc/{name}/cwd")
         except (OSError, IndexError):
             continue
         # 2 is kthreadd, the parent of every kernel thread.
         if status[1] != b"2" and name != "2" and status[0] != b"Z":
             where = " ".join(sorted(groups - {"/"}))
-            yield f"{name} since {int(status[19])}: {command or '?'}{f' in {where}' if where else ''}"
+            yield f"{_process_mark(name, int(status[19]))} {command or '?'} in {directory} {where}".rstrip()
 
 
 def _sockets() -> Iterator[str]:

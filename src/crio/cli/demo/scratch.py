@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from crio.base.errors import ResourceExhausted
 from crio.cli.demo.host import Host
+from crio.linux.mount import is_mount_point, umount
 
 _POOL = ipaddress.IPv4Network("10.210.0.0/16")
 _FORWARDING = "/proc/sys/net/ipv4/ip_forward"
@@ -147,6 +148,15 @@ enable_nri = false
                     except OSError:
                         pass
                 directories.remove(self.cgroup_parent[1:])
+
+    def remove_base_mounts(self) -> None:
+        """Unmount the directories that the daemon mounts onto themselves for all pods, for propagation. Only these."""
+        for path in (self.path("ns", "netns"), self.path("root", "overlay")):
+            try:
+                if is_mount_point(path):
+                    umount(path)
+            except OSError:
+                pass  # in use: the look for leftovers tells
 
     def remove(self) -> None:
         """Delete the directory. What is still mounted in it is not touched."""

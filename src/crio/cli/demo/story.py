@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import platform
 from collections.abc import AsyncIterator, Callable
@@ -30,12 +31,16 @@ LOG_LINES = 4
 MEMORY_LIMIT = 64 << 20
 _SCRIPT = f"""
 mkdir -p /srv && echo '{GREETING}' >/srv/index.html
-echo "I am pid $$ on $(hostname), and this is all I see:"
-ps -o pid,args | sed 's/^/  /' | head -3 | tail -1
-echo "my address is $(ip -4 -o addr show eth0 2>/dev/null | awk '{{print $4}}')"
+httpd -f -p {PORT} -h /srv &
+trap 'echo "asked to stop"; kill $!; exit 0' TERM
+echo "I am process $$ of $(ls -d /proc/[0-9]* | wc -l) on $(hostname)"
+echo "my user is $(id -un), my root has $(ls / | wc -l) directories"
+echo "my address is $(ip -4 -o addr show eth0 | awk '{{print $4}}')"
 echo "serving on port {PORT}"
-exec httpd -f -p {PORT} -h /srv
+wait
 """
+# As a kubelet asks by default: containers of a pod share everything but the process tree.
+_OWN = pb.NamespaceOption(pid=pb.CONTAINER)
 _ANSWER_SECONDS = 10.0
 _LOG_SECONDS = 20.0
 
@@ -48,12 +53,15 @@ class Facts:
     forwarding: str
     files_before_pod: frozenset[str] = frozenset()
     pod_config: pb.PodSandboxConfig = field(default_factory=pb.PodSandboxConfig)
+    pod_asked: bool = False
     pod: str = ""
     address: str = ""
     container: str = ""
     log_path: str = ""
     daemon_memory: int = 0
     monitor_memory: int = 0
+    family: list[str] = field(default_factory=list)
+    """Marks of the daemon's and the monitor's processes."""
 
 
 class Story:
@@ -139,10 +147,14 @@ class Story:
             hostname="demo",
             log_directory=os.path.join(place.log_directory, "demo"),
             labels={"app": "demo", "io.kubernetes.pod.name": "demo", "io.kubernetes.pod.namespace": "default"},
-            linux=pb.LinuxPodSandboxConfig(cgroup_parent=place.cgroup_parent),
+            linux=pb.LinuxPodSandboxConfig(
+                cgroup_parent=place.cgroup_parent,
+                security_context=pb.LinuxSandboxSecurityContext(namespace_options=_OWN),
+            ),
         )
         with self._display.step("run a pod sandbox") as step:
             request = pb.RunPodSandboxRequest(config=facts.pod_config)
+            facts.pod_asked = True
             response = await self._session.runtime.call("RunPodSandbox", request, pb.RunPodSandboxResponse)
             facts.pod = response.pod_sandbox_id
             status = await self._session.runtime.call(
@@ -165,7 +177,10 @@ class Story:
                 "io.kubernetes.pod.name": "demo",
                 "io.kubernetes.pod.namespace": "default",
             },
-            linux=pb.LinuxContainerConfig(resources=pb.LinuxContainerResources(memory_limit_in_bytes=MEMORY_LIMIT)),
+            linux=pb.LinuxContainerConfig(
+                resources=pb.LinuxContainerResources(memory_limit_in_bytes=MEMORY_LIMIT),
+                security_context=pb.LinuxContainerSecurityContext(namespace_options=_OWN),
+            ),
         )
         with self._display.step("create a container") as step:
             request = pb.CreateContainerRequest(
@@ -174,7 +189,7 @@ class Story:
             response = await self._session.runtime.call("CreateContainer", request, pb.CreateContainerResponse)
             facts.container = response.container_id
             step.result = facts.container[:12]
-        with self._display.step("start it") as step:
+        with self._display.step("start the container") as step:
             start = pb.StartContainerRequest(container_id=facts.container)
             await self._session.runtime.call("StartContainer", start, pb.StartContainerResponse)
             status = await self._status()
@@ -234,7 +249,9 @@ class Story:
                 f"disk {human_size(stats.writable_layer.used_bytes.value, 3)}"
             )
         facts.daemon_memory = self._daemon.memory()
-        facts.monitor_memory = _monitor_memory(facts.container)
+        monitor = await self._monitor()
+        facts.monitor_memory = _own_memory(monitor)
+        facts.family = leftovers.family_marks(self._daemon.pid) + leftovers.family_marks(monitor)
 
     async def _end(self) -> None:
         facts, runtime = self._facts, self._session.runtime
@@ -243,14 +260,14 @@ class Story:
             await runtime.call("StopContainer", stop, pb.StopContainerResponse)
             status = await self._status()
             step.result = f"exit code {status.exit_code} ({status.reason})"
-        with self._display.step("remove it"):
+        with self._display.step("remove the container"):
             remove = pb.RemoveContainerRequest(container_id=facts.container)
             await runtime.call("RemoveContainer", remove, pb.RemoveContainerResponse)
         with self._display.step("stop the pod"):
             await runtime.call(
                 "StopPodSandbox", pb.StopPodSandboxRequest(pod_sandbox_id=facts.pod), pb.StopPodSandboxResponse
             )
-        with self._display.step("remove it"):
+        with self._display.step("remove the pod"):
             await runtime.call(
                 "RemovePodSandbox", pb.RemovePodSandboxRequest(pod_sandbox_id=facts.pod), pb.RemovePodSandboxResponse
             )
@@ -262,9 +279,10 @@ class Story:
         facts, place = self._facts, self._place
         with self._display.step("look for leftovers") as step:
             step.timed = False
-            # What plug-ins and kubelets keep for the next pod: the bridge and the pods' parent group.
+            # What stays for the next pod: the plug-in's bridge, the kubelet's cgroup, the daemon's own directories.
             place.remove_network()
             place.remove_cgroups()
+            place.remove_base_mounts()
             scratch.set_forwarding(facts.forwarding)
             left = await asyncio.to_thread(self._left)
             if left:
@@ -284,6 +302,7 @@ class Story:
     def _left(self) -> dict[str, list[str]]:
         facts, place = self._facts, self._place
         marks = [place.word, facts.pod, facts.container, leftovers.cni_chain_mark(place.network, facts.pod)]
+        marks += facts.family
         self._after = Snapshot.take()
         left = leftovers.new_things(facts.before, self._after, list(filter(None, marks)))
         files = frozenset(leftovers.files_below(place.directory)) - facts.files_before_pod
@@ -295,29 +314,30 @@ class Story:
         request = pb.ContainerStatusRequest(container_id=self._facts.container)
         return (await self._session.runtime.call("ContainerStatus", request, pb.ContainerStatusResponse)).status
 
+    async def _monitor(self) -> int:
+        """The pid of the container's monitor: the parent of its first process."""
+        request = pb.ContainerStatusRequest(container_id=self._facts.container, verbose=True)
+        response = await self._session.runtime.call("ContainerStatus", request, pb.ContainerStatusResponse)
+        return _parent(json.loads(response.info["info"])["pid"])
+
     async def _clean_up(self) -> None:
         """After a failure: as much as still can be undone."""
-        runtime = self._session.runtime
         try:
-            pods = await runtime.call(
-                "ListPodSandbox", pb.ListPodSandboxRequest(), pb.ListPodSandboxResponse, timeout=5
-            )
-            for pod in pods.items:
-                for method, request, response in (
-                    ("StopPodSandbox", pb.StopPodSandboxRequest(pod_sandbox_id=pod.id), pb.StopPodSandboxResponse),
-                    (
-                        "RemovePodSandbox",
-                        pb.RemovePodSandboxRequest(pod_sandbox_id=pod.id),
-                        pb.RemovePodSandboxResponse,
-                    ),
-                ):
-                    await runtime.call(method, request, response, timeout=20)
+            await self._remove_pods()
         except (CrioError, OSError):
-            pass
+            # It may have died with a pod under way: a new one takes over what is left, and can remove it.
+            await self._daemon.kill()
+            try:
+                self._daemon.start()
+                await self._daemon.wait_ready(self._session)
+                await self._remove_pods()
+            except (CrioError, OSError) as error:
+                self._display.line(f"cannot clean up: {error}")
         await self._session.close()
         await self._daemon.kill()
         self._place.remove_network()
         self._place.remove_cgroups()
+        self._place.remove_base_mounts()
         scratch.set_forwarding(self._facts.forwarding)
         left = await asyncio.to_thread(self._left)
         for kind, items in left.items():
@@ -328,18 +348,25 @@ class Story:
         else:
             self._display.line(f"kept for a look: {self._place.directory}")
 
+    async def _remove_pods(self) -> None:
+        if not self._facts.pod_asked:
+            return
+        runtime = self._session.runtime
+        pods = await runtime.call("ListPodSandbox", pb.ListPodSandboxRequest(), pb.ListPodSandboxResponse, timeout=5)
+        for pod in pods.items:
+            stop = pb.StopPodSandboxRequest(pod_sandbox_id=pod.id)
+            await runtime.call("StopPodSandbox", stop, pb.StopPodSandboxResponse, timeout=20)
+            remove = pb.RemovePodSandboxRequest(pod_sandbox_id=pod.id)
+            await runtime.call("RemovePodSandbox", remove, pb.RemovePodSandboxResponse, timeout=20)
+
     def _close(self) -> None:
         facts = self._facts
-        pod_up = sum(self._seconds(*("run a pod sandbox", "create a container", "start it")))
+        pod_up = sum(self._seconds(*("run a pod sandbox", "create a container", "start the container")))
         self._display.closing(
             [
                 ("pod, from request to running", duration_text(pod_up)),
                 ("memory of the daemon", f"{human_size(facts.daemon_memory, 3)} resident"),
-                *(
-                    [("memory of the monitor", f"{human_size(facts.monitor_memory, 3)} of its own")]
-                    if facts.monitor_memory
-                    else []
-                ),
+                ("memory of the monitor", f"{human_size(facts.monitor_memory, 3)} of its own"),
                 ("left behind", "nothing"),
             ]
         )
@@ -387,22 +414,15 @@ async def _fetch(address: str, port: int) -> str:
             await asyncio.sleep(0.02)
 
 
-def _monitor_memory(container: str) -> int:
-    """Memory in bytes that the container's monitor has for itself (private), 0 if it is not found."""
-    for name in os.listdir("/proc"):
-        if not name.isdigit():
-            continue
-        try:
-            with open(f"/proc/{name}/cmdline", "rb") as file:
-                command = file.read()
-            if b"conmon" not in command or container.encode() not in command:
-                continue
-            with open(f"/proc/{name}/smaps_rollup", encoding="ascii") as file:
-                private = [int(line.split()[1]) for line in file if line.startswith("Private_")]
-            return sum(private) * 1024
-        except OSError:
-            continue
-    return 0
+def _parent(pid: int) -> int:
+    with open(f"/proc/{pid}/stat", "rb") as file:
+        return int(file.read().rpartition(b")")[2].split()[1])
+
+
+def _own_memory(pid: int) -> int:
+    """Memory in bytes that a process shares with nobody."""
+    with open(f"/proc/{pid}/smaps_rollup", encoding="ascii") as file:
+        return sum(int(line.split()[1]) for line in file if line.startswith("Private_")) * 1024
 
 
 __all__ = ["Step", "Story"]

@@ -205,9 +205,9 @@ class SpdyChannels:
             await self._streams[channel].end()
 
     async def received(self) -> AsyncIterator[tuple[int, bytes]]:
-        """Pairs of channel and data until all output streams have ended."""
+        """Pairs of channel and data until all streams have ended; the error channel's come after all output."""
         queue: asyncio.Queue[tuple[int, bytes] | None] = asyncio.Queue(16)
-        readers = [channel for channel in self._streams if channel in (1, 2, 3)]
+        outputs = [channel for channel in self._streams if channel in (remotecommand.STDOUT, remotecommand.STDERR)]
 
         async def read(channel: int) -> None:
             while data := await self._streams[channel].read():
@@ -216,15 +216,17 @@ class SpdyChannels:
 
         self._tasks = [
             asyncio.ensure_future(self._link.run()),
-            *(asyncio.ensure_future(read(each)) for each in readers),
+            *(asyncio.ensure_future(read(each)) for each in outputs),
         ]
-        left = len(readers)
+        left = len(outputs)
         while left:
             item = await queue.get()
             if item is None:
                 left -= 1
             else:
                 yield item
+        while data := await self._streams[remotecommand.ERROR].read():
+            yield remotecommand.ERROR, data
 
     async def close(self) -> None:
         for task in self._tasks:
