@@ -49,6 +49,8 @@ class Range:
 
 
 RangeSet = tuple[Range, ...]
+Owner = tuple[str, str]
+"""Container id and interface."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +101,12 @@ def release(request: PluginRequest, timeout: float) -> None:
     if not os.path.isdir(settings.directory):
         return
     with _locked(request, settings.directory, timeout):
-        for name in _leases_of(settings.directory, request.container_id, request.interface):
+        mine = _leases_of(settings.directory, request.container_id, request.interface)
+        if not mine:
+            # A lease must not be missed because a file was replaced between two ticks of the clock.
+            _seen.pop(settings.directory, None)
+            mine = _leases_of(settings.directory, request.container_id, request.interface)
+        for name in mine:
             os.unlink(os.path.join(settings.directory, name))
 
 
@@ -236,24 +243,49 @@ def _locked(request: PluginRequest, directory: str, timeout: float) -> Iterator[
         os.close(fd)
 
 
-def _leases(directory: str) -> Iterator[tuple[str, tuple[str, str]]]:
-    """The files of addresses with (container id, interface); ("", "") for one without text."""
-    for name in os.listdir(directory):
-        if name == "lock" or name.startswith("last_reserved_ip."):
-            continue
-        try:
-            text = read_bounded(os.path.join(directory, name), MAX_LEASE).decode("utf-8", "replace").strip()
-        except OSError:
-            continue
-        container, _, interface = text.partition("\r\n")
-        yield name, (container, interface)
+def _read_lease(path: str) -> Owner | None:
+    """Container id and interface of a lease, ("", "") for one without text, None if it is not there."""
+    try:
+        text = read_bounded(path, MAX_LEASE).decode("utf-8", "replace").strip()
+    except OSError:
+        return None
+    container, _, interface = text.partition("\r\n")
+    return container, interface
+
+
+_seen: dict[str, dict[str, tuple[int, int, Owner]]] = {}
+"""Leases that were read before, by directory and address, with inode and change time of the file: reading hundreds of
+them anew for each pod would cost more than the rest of its network."""
+
+
+def _leases(directory: str) -> Iterator[tuple[str, Owner]]:
+    """The addresses in use and by whom. Only under the lock."""
+    before, now = _seen.get(directory, {}), {}
+    with os.scandir(directory) as entries:
+        for entry in entries:
+            if entry.name == "lock" or entry.name.startswith("last_reserved_ip."):
+                continue
+            state = entry.stat(follow_symlinks=False)
+            known = before.get(entry.name)
+            if known is None or known[:2] != (state.st_ino, state.st_ctime_ns):
+                owner = _read_lease(entry.path)
+                if owner is None:
+                    continue
+                known = (state.st_ino, state.st_ctime_ns, owner)
+            now[entry.name] = known
+    _seen[directory] = now
+    return ((name, known[2]) for name, known in now.items())
 
 
 def _leases_of(directory: str, container_id: str, interface: str) -> list[str]:
     """The addresses of a container's interface, or if there is none those that old versions noted for its id alone."""
     found = list(_leases(directory))
-    mine = [name for name, owner in found if owner == (container_id, interface)]
-    return mine or [name for name, owner in found if owner == (container_id, "")]
+    for wanted in ((container_id, interface), (container_id, "")):
+        mine = [name for name, owner in found if owner == wanted]
+        confirmed = [name for name in mine if _read_lease(os.path.join(directory, name)) == wanted]
+        if confirmed:
+            return confirmed
+    return []
 
 
 def _reserve(request: PluginRequest, directory: str, number: int, ranges: RangeSet) -> tuple[Address, Range]:

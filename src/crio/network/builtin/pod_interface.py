@@ -9,11 +9,11 @@ import errno
 import ipaddress
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from crio.linux import rtnetlink
 from crio.linux.netlink import Netlink, NetlinkError
-from crio.linux.rtnetlink import Address, Link
+from crio.linux.rtnetlink import Address, AddressWithPrefix, Link
 from crio.network.plugin import PluginFailed, PluginRequest
 from crio.spec.cni import IpConfig, Route
 
@@ -38,13 +38,13 @@ def configure_inside(name: str, ips: Sequence[IpConfig], routes: Sequence[Route]
             if address.version == 6 and not six:
                 six = True
                 _enable_ipv6(name)
-            rtnetlink.add_address(netlink, link.index, address)
+            rtnetlink.add_address(netlink, link.index, address, nodad=address.version == 6)
             if ip.gateway:
                 gateway = ipaddress.ip_address(ip.gateway)
                 gateways.setdefault(gateway.version, gateway)
         rtnetlink.set_up(netlink, link.index)
         if 6 in gateways:
-            _settle(netlink, link)
+            _settle(netlink, link, {ipaddress.ip_interface(ip.address) for ip in ips})
         for route in routes:
             destination = ipaddress.ip_network(route.dst, strict=False)
             via = ipaddress.ip_address(route.gw) if route.gw else gateways.get(destination.version)
@@ -106,11 +106,11 @@ def _enable_ipv6(name: str) -> None:
     write_sysctl(f"net/ipv6/conf/{name}/keep_addr_on_down", "1")
 
 
-def _settle(netlink: Netlink, link: Link) -> None:
-    """Wait until no IPv6 address is tentative any more: before, routes and sockets can't use it."""
+def _settle(netlink: Netlink, link: Link, wanted: Collection[AddressWithPrefix]) -> None:
+    """Wait until none of these addresses is tentative any more: before, routes and sockets can't use them."""
     deadline = time.monotonic() + _SETTLE_TIMEOUT
     while True:
-        flags = [item.flags for item in rtnetlink.addresses(netlink, link.index) if item.address.version == 6]
+        flags = [item.flags for item in rtnetlink.addresses(netlink, link.index) if item.address in wanted]
         if any(flag & rtnetlink.IFA_F_DADFAILED for flag in flags):
             raise NetlinkError(errno.EADDRINUSE, "duplicate address detection failed", link.name)
         if not any(flag & rtnetlink.IFA_F_TENTATIVE for flag in flags):
