@@ -10,6 +10,7 @@ import os
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 _ROOT = "/sys/fs/cgroup"
 _LOCK = "/run/lock/crio-tests-cgroup"
@@ -50,7 +51,7 @@ def crun_cgroups() -> Iterator[None]:
         for name in made:
             if subprocess.run(["umount", f"{_ROOT}/{name}"], stderr=subprocess.DEVNULL, check=False).returncode == 0:
                 os.rmdir(f"{_ROOT}/{name}")
-        os.unlink(_LOCK)
+        Path(_LOCK).unlink(missing_ok=True)
     finally:
         os.close(lock)
 

@@ -307,6 +307,11 @@ plugin_dirs = ["{cni_directory()}"]
         for pod in await self.pods():
             await self.remove_pod(pod.id)
 
+    def leases(self) -> list[str]:
+        """The addresses that the IPAM plug-in has given out."""
+        directory = self.root / "ipam" / f"test-{self.tag}"
+        return [path.name for path in directory.glob("*.*.*.*") if path.name[0].isdigit()]
+
     def log_lines(self, pod: str, container: str = "ctr") -> list[str]:
         """The messages of a container's log, with their stream and tag."""
         text = (self.logs / pod / f"{container}.log").read_text()

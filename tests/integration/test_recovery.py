@@ -115,8 +115,7 @@ async def test_a_crash_at_any_point_leaves_nothing(node: Node, point: str) -> No
     assert await node.containers() == []
     assert os.listdir(node.root / "state" / "sandboxes") == []
     assert os.listdir(node.root / "state" / "containers") == []
-    leases = [name for name in os.listdir(node.root / "ipam" / f"test-{node.tag}") if name[0].isdigit()]
-    assert leases == []
+    assert node.leases() == []
     assert all(os.listdir(node.root / "ns" / kind) == [] for kind in os.listdir(node.root / "ns"))
 
 
@@ -168,7 +167,6 @@ async def test_after_a_reboot_leases_and_layers_are_released(node: Node) -> None
     await restart(node)
     assert await node.pods() == []
     assert await node.containers() == []
-    leases = [name for name in os.listdir(node.root / "ipam" / f"test-{node.tag}") if name[0].isdigit()]
-    assert leases == []
+    assert node.leases() == []
     images = await node.call("ListImages", pb.ListImagesRequest(), pb.ListImagesResponse)
     assert len(images.images) == 1

@@ -290,7 +290,7 @@ def _store_options(config: Config) -> StoreOptions:
         runroot=config.crio.runroot,
         driver=config.crio.storage_driver,
         driver_options=config.crio.storage_option,
-        imagestore=config.crio.imagestore or None,
+        imagestore=config.crio.imagestore,
     )
 
 
