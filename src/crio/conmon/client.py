@@ -130,14 +130,18 @@ class ZygoteClient:
             await _abandon(session)
             raise
 
-    async def spawn_pause(self) -> int:
-        """Start the first process of a new PID namespace (pause.py), and return its pid. Raises as `create`."""
+    async def spawn_pause(self, keep: Callable[[int], None]) -> None:
+        """Start the first process of a new PID namespace (pause.py). Raises as `create`.
+
+        `keep` is called with its pid and must write it down; the process ends if the daemon does before that.
+        """
         session = await self._request(encode("pause", {}), (), self._control)
         try:
             answer = await self._answer(session, _START_TIMEOUT)
             if answer.verb != "started":
                 raise Internal(f"cannot make a PID namespace: {answer.text('message')}")
-            return answer.number("pid")
+            keep(answer.number("pid"))
+            session.send("go", {})
         finally:
             session.close()
 

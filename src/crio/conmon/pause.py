@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import _socket
 import ctypes
+import fcntl
 import os
 import signal
 
@@ -26,10 +27,14 @@ _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS = 24, 38
 _LAST_CAPABILITY = 63
 _NOBODY = 65535
 _MAX_FD = 1 << 20
+_ASIDE = 512
 
 
 class Pause:
-    """`session` is the connection to the daemon: it is told `started` with the pid as the daemon sees it."""
+    """`session` is the connection to the daemon: it is told `started` with the pid as the daemon sees it.
+
+    The process stays once the daemon has answered with a packet, and ends if the connection is closed before.
+    """
 
     def __init__(self, session: int) -> None:
         self._session = _socket.socket(fileno=session)
@@ -48,7 +53,7 @@ class Pause:
         pid = os.fork()
         if pid == 0:
             try:
-                _be_first(write_end)
+                _be_first(write_end, self._session.fileno())
             finally:
                 os._exit(1)
         os.close(write_end)
@@ -62,19 +67,25 @@ class Pause:
         return pid
 
 
-def _be_first(ready: int) -> None:
+def _be_first(ready: int, session: int) -> None:
     try:
         os.setsid()
         set_name("crio-pause")
         _enter_empty_root()
         _drop_privileges()
+        ready, session = fcntl.fcntl(ready, fcntl.F_DUPFD, _ASIDE), fcntl.fcntl(session, fcntl.F_DUPFD, _ASIDE)
         os.dup2(ready, 0, inheritable=False)
-        os.closerange(1, _MAX_FD)
+        os.dup2(session, 1, inheritable=False)
+        os.closerange(2, _MAX_FD)
     except OSError as error:
         os.write(ready, str(error.errno or 5).encode())
         return
     os.write(0, b"ready")
     os.close(0)
+    # Until the daemon has written down that this process exists it must not outlive the daemon.
+    if not os.read(1, 1):
+        return
+    os.close(1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD])
     while True:

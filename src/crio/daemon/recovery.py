@@ -59,7 +59,7 @@ class Recovery:
         unfinished = self._load_sandboxes()
         await self._load_containers()
         for sandbox in unfinished:
-            await self._attempt(f"undo sandbox {sandbox.id[:12]}", self._sandboxes.undo_or_keep, sandbox)
+            self._found.undone += await self._sandboxes.undo_or_keep(sandbox)
         await self._sweep_storage()
         await self._sweep_namespaces()
         await self._sweep_network()

@@ -12,7 +12,7 @@ import hashlib
 import logging
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -47,7 +47,7 @@ class PodContainers(Protocol):
 class PauseSpawner(Protocol):
     """Starts the process that holds a pod's shared PID namespace."""
 
-    async def spawn_pause(self) -> int: ...
+    async def spawn_pause(self, keep: Callable[[int], None]) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +160,7 @@ class SandboxManager:
         )
         sysctls = plan.sysctls(config, self.settings.default_sysctls, planned)
         sandbox = Sandbox(os.path.join(self.settings.directory, sandbox_id), record)
+        record.shm_path = "/dev/shm" if options.ipc == pb.NODE else sandbox.path("shm")
         attach: asyncio.Task[None] | None = None
         try:
             with job.step("directory"):
@@ -183,8 +184,7 @@ class SandboxManager:
                 self._make_files(sandbox)
             if options.pid == pb.POD:
                 with job.step("pause"):
-                    record.pause_pid = await self._pause.spawn_pause()
-                    record.pause_start = start_time(record.pause_pid)
+                    await self._pause.spawn_pause(lambda pid: _keep_pause(sandbox, pid))
             if attach is not None:
                 await attach
             failpoint("sandbox.run.before_complete")
@@ -207,10 +207,7 @@ class SandboxManager:
     def _make_files(self, sandbox: Sandbox) -> None:
         record, config = sandbox.record, sandbox.config
         files.write_files(sandbox.directory, dns=config.dns_config, hostname=record.hostname)
-        if sandbox.options.ipc == pb.NODE:
-            record.shm_path = "/dev/shm"
-        else:
-            record.shm_path = sandbox.path("shm")
+        if sandbox.options.ipc != pb.NODE:
             files.mount_shm(record.shm_path, size=files.DEFAULT_SHM_SIZE, label=record.mount_label)
         self._cgroups.create(self._group(record))
 
@@ -354,13 +351,18 @@ class SandboxManager:
 
     # Recovery
 
-    async def undo_or_keep(self, sandbox: Sandbox) -> None:
-        """Remove what a run that failed or was cut off has left; what can't be removed now is tried again later."""
+    async def undo_or_keep(self, sandbox: Sandbox) -> bool:
+        """Remove what a run that failed or was cut off has left; what can't be removed now is tried again later.
+
+        Whether nothing is left.
+        """
         try:
             await self._undo_all(sandbox)
         except Exception as error:  # noqa: BLE001 - whoever undoes has an error of its own to tell
             log.warning("cannot remove what is left of sandbox %s, it will be tried again: %s", sandbox.id[:12], error)
             self._unfinished.append(sandbox)
+            return False
+        return True
 
     async def _undo_all(self, sandbox: Sandbox) -> None:
         job = Job("UndoPodSandbox", sandbox.name, sandbox.id, b"")
@@ -394,6 +396,11 @@ class SandboxManager:
             sandbox.creates -= 1
             if not sandbox.creates:
                 sandbox.quiet.set()
+
+
+def _keep_pause(sandbox: Sandbox, pid: int) -> None:
+    sandbox.record.pause_pid, sandbox.record.pause_start = pid, start_time(pid)
+    sandbox.save()
 
 
 def _unpin(paths: Mapping[str, str]) -> None:
