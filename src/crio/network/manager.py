@@ -251,7 +251,8 @@ class Network:
     async def collect_garbage(self, live_ids: Collection[str]) -> list[str]:
         """Detach every recorded pod that is not in `live_ids` and have plug-ins release what belongs to nobody.
 
-        Pods that were attached since the daemon's start count as alive. What cannot be detached is kept for the next
+        Pods that were attached since the daemon's start count as alive, and so do those of other runtimes that have a
+        network namespace. What cannot be detached is kept for the next
         time and logged. Returns the ids that were detached.
         """
         detached = []
@@ -265,7 +266,7 @@ class Network:
             else:
                 detached.append(pod.id)
         for entry in self._cache.entries():
-            if entry.container_id in live_ids or not _is_pod(entry) or entry.container_id in self._made_here:
+            if entry.container_id in live_ids or entry.container_id in self._made_here or not self._is_leftover(entry):
                 continue
             try:
                 await self._detach(_foreign(entry))
@@ -280,6 +281,15 @@ class Network:
             except (CrioError, TimeoutError) as error:
                 log.warning("cannot collect garbage of network %s: %s", chosen.config.name, error or "pods are busy")
         return detached
+
+    def _is_leftover(self, entry: CachedResult) -> bool:
+        """Whether another runtime's attachment is that of a dead pod in a network of ours.
+
+        Other users of the cache (a second runtime, podman, nerdctl) have pods and containers that are not this
+        daemon's to judge: a namespace that is still there means that somebody may use it.
+        """
+        is_pod = any(key == "K8S_POD_INFRA_CONTAINER_ID" for key, _ in entry.cni_args)
+        return is_pod and entry.network_name in self._readiness.networks.by_name and not is_pinned(entry.netns)
 
     async def _collect_plugins(self, config: NetworkConfig) -> None:
         async with self._gate.exclusive(self.limits.collect_garbage):
@@ -371,8 +381,3 @@ def _foreign(entry: CachedResult) -> Attachment:
         arguments=list(entry.cni_args),
         capabilities=entry.capability_args,
     )
-
-
-def _is_pod(entry: CachedResult) -> bool:
-    """Other users of the cache (podman, nerdctl) have containers that are not this daemon's to judge."""
-    return any(key == "K8S_POD_INFRA_CONTAINER_ID" for key, _ in entry.cni_args)

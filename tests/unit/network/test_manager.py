@@ -17,6 +17,7 @@ from contract.cni_plugins import PLUGIN_DIRECTORY, Pod, bridge_name, pod, subnet
 from contract.fake_cni import FakeCni
 from crio.base import failpoints
 from crio.base.errors import Code, FailedPrecondition, Internal, InvalidArgument, Unavailable
+from crio.linux import namespaces
 from crio.network.manager import Network, PodNetwork, PortMapping, TimeLimits
 from crio.network.plugin import PluginFailed
 
@@ -222,15 +223,32 @@ async def test_attachments_of_another_runtime_are_found_in_libcnis_cache(tmp_pat
     async with _network(tmp_path, fake) as network:
         await network.add(_pod("theirs"))
     (tmp_path / "state" / "theirs.json").unlink()
+    theirs = tmp_path / "cache/results/net-theirs-eth0"
+    elsewhere = json.loads(theirs.read_text()) | {"containerId": "elsewhere", "networkName": "not-ours"}
+    (tmp_path / "cache/results/not-ours-elsewhere-eth0").write_text(json.dumps(elsewhere))
     foreign = json.loads((tmp_path / "cache/results/net-theirs-eth0").read_text())
     foreign |= {"containerId": "podmans", "cniArgs": [["IgnoreUnknown", "1"], ["K8S_POD_NAME", "x"]]}
     (tmp_path / "cache/results/net-podmans-eth0").write_text(json.dumps(foreign))
     async with _network(tmp_path, fake) as network:
         assert network.attachments() == []
         assert await network.collect_garbage(()) == ["theirs"]
-        assert _left(tmp_path) == ["net-podmans-eth0"]
+        assert _left(tmp_path) == ["net-podmans-eth0", "not-ours-elsewhere-eth0"]
         await network.delete(_pod("podmans"))
+        await network.delete(_pod("elsewhere"))
     assert _left(tmp_path) == []
+
+
+@pytest.mark.root
+async def test_a_pod_of_another_runtime_that_may_be_alive_is_left_alone(tmp_path: Path, fake: FakeCni) -> None:
+    with pod(str(tmp_path)) as made:
+        async with _network(tmp_path, fake) as network:
+            await network.add(_pod(made.id, made.netns))
+        (tmp_path / "state" / f"{made.id}.json").unlink()
+        async with _network(tmp_path, fake) as network:
+            assert await network.collect_garbage(()) == []
+        namespaces.unpin(made.netns)
+        async with _network(tmp_path, fake) as network:
+            assert await network.collect_garbage(()) == [made.id]
 
 
 async def test_garbage_is_collected_by_plug_ins_of_version_1_1(tmp_path: Path, fake: FakeCni) -> None:
