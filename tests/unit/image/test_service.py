@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -20,6 +21,7 @@ from crio.base.errors import (
     InvalidArgument,
     NotFound,
     PermissionDenied,
+    ResourceExhausted,
     Unavailable,
 )
 from crio.base.executor import Executor
@@ -369,6 +371,69 @@ async def test_the_worker_leaves_when_idle_and_comes_back(node: Node) -> None:
     await service.pull("example.com/team/second:1")
     assert service.worker_pid not in (None, pid)
     await service.stop()
+
+
+async def test_a_full_disk_is_told_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, plain: RunningRegistry
+) -> None:
+    root = tmp_path / "small"
+    root.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m,mode=700", "tmpfs", root], check=True)
+    try:
+        node = Node(str(root), monkeypatch)
+        node.serve(plain.host)
+        with pytest.raises(ResourceExhausted, match="space"):
+            await node.service.pull("example.com/team/second:1")
+        assert (await node.service.pull("example.com/team/first:1")).repo_tags == ("example.com/team/first:1",)
+        _nothing_staged(node)
+        await node.service.stop()
+        node.executor.close()
+        node.store.close()
+    finally:
+        subprocess.run(["umount", "-Rl", root], check=True)
+
+
+async def test_the_worker_dies_with_the_daemon(node: Node, plain: RunningRegistry, tmp_path: Path) -> None:
+    script = tmp_path / "daemon.py"
+    script.write_text(
+        "import asyncio, sys\n"
+        "from crio.base.executor import Executor\n"
+        "from crio.config.model import Config\n"
+        "from crio.image.service import ImageService\n"
+        "from crio.storage.options import StoreOptions\n"
+        "from crio.storage.store import Store\n"
+        "async def main():\n"
+        "    store = Store.open(StoreOptions(sys.argv[1], sys.argv[2], sync=False))\n"
+        "    service = ImageService(Config(), store, Executor('daemon', 1))\n"
+        "    seen = lambda p: print(service.worker_pid, flush=True) if any(l.done for l in p.layers) else None\n"
+        "    await service.pull('example.com/team/second:1', on_progress=seen)\n"
+        "asyncio.run(main())\n"
+    )
+    with fault_proxy(plain.host) as proxy:
+        node.serve(proxy.host)
+        proxy.faults["/blobs/"] = [Fault(piece=100_000, pause=0.1, times=99)]
+        daemon = subprocess.Popen(
+            [sys.executable, str(script), f"{node.root}/graph", f"{node.root}/run"], stdout=subprocess.PIPE
+        )
+        assert daemon.stdout is not None
+        worker = int(await asyncio.to_thread(daemon.stdout.readline))
+        daemon.kill()
+        daemon.wait()
+        daemon.stdout.close()
+        async with asyncio.timeout(10):
+            while _alive(worker):
+                await asyncio.sleep(0.05)
+        proxy.faults.clear()
+        await node.service.pull("example.com/team/second:1")
+    _nothing_staged(node)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 def _nothing_staged(node: Node) -> None:
