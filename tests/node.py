@@ -157,7 +157,7 @@ plugin_dirs = ["{cni_directory()}"]
             try:
                 await self.call("Version", pb.VersionRequest(), pb.VersionResponse)
                 return
-            except Exception:
+            except Exception:  # noqa: BLE001 - not there yet, for whatever reason
                 if time.monotonic() > end:
                     raise RuntimeError(f"the daemon does not answer:\n{self.log_tail()}") from None
                 await asyncio.sleep(0.02)

@@ -9,7 +9,7 @@ import pytest
 
 from crio.api.runtime.v1 import api_pb2 as pb
 from crio.base.errors import Code
-from crio.rpc.client import RpcError
+from crio.rpc.status import RpcError
 from node import Node
 
 pytestmark = [pytest.mark.root, pytest.mark.parametrize("node", ["crun"], indirect=True)]

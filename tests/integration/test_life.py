@@ -9,7 +9,7 @@ import time
 import pytest
 
 from crio.api.runtime.v1 import api_pb2 as pb
-from crio.rpc.client import RpcError
+from crio.rpc.status import RpcError
 from node import Node
 
 pytestmark = pytest.mark.root
@@ -105,7 +105,7 @@ async def test_exec(node: Node) -> None:
     config.envs.append(pb.KeyValue(key="COLOR", value=b"blue"))
     config.working_dir = "/usr"
     container = await node.create(pod, config, pod_config)
-    with pytest.raises(RpcError, match="not running|CREATED"):
+    with pytest.raises(RpcError, match=r"not running|CREATED"):
         await node.exec(container, "true")
     await node.start_container(container)
     result = await node.exec(container, "sh", "-c", "echo $COLOR; pwd; echo bad >&2; exit 5")
@@ -174,7 +174,7 @@ async def test_shared_processes_and_target(node: Node) -> None:
     pod_config = node.host_network(node.pod_config())
     pod_config.linux.security_context.namespace_options.pid = pb.POD
     pod = await node.run_pod(pod_config)
-    containers = []
+    containers: list[str] = []
     for name in ("one", "two"):
         config = node.container_config(["sleep", f"100{len(containers)}"], name=name)
         container = await node.create(pod, config, pod_config)

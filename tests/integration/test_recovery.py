@@ -16,9 +16,9 @@ from node import Node
 pytestmark = pytest.mark.root
 
 
-async def restart(node: Node, **options: str) -> None:
+async def restart(node: Node) -> None:
     await node.close_client()
-    await node.start(**options)
+    await node.start()
 
 
 async def test_containers_live_on_and_are_found_again(node: Node) -> None:

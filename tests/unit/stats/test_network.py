@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from crio.stats.network import Interface, parse, read_interfaces
 
-TEXT = """Inter-|   Receive                                                |  Transmit
- face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs drop fifo colls carrier compressed
-    lo:    1000      10    0    0    0     0          0         0     1000      10    0    0    0     0       0          0
-  eth0:    2000      20    1    2    0     0          0         0     3000      30    3    4    0     0       0          0
+TEXT = """Inter-|   Receive                  |  Transmit
+ face |bytes    packets errs drop fifo frame compressed multicast|bytes packets errs drop fifo colls carrier compressed
+    lo:    1000      10    0    0    0     0          0         0  1000      10    0    0    0     0       0       0
+  eth0:    2000      20    1    2    0     0          0         0  3000      30    3    4    0     0       0       0
 """
 
 

@@ -1,0 +1,55 @@
+"""What holds for the whole suite: it leaves the machine as it found it."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from crio.cli.demo.leftovers import Snapshot, new_things
+
+SHARED_MACHINE = "CRIO_TEST_SHARED_MACHINE"
+"""Set it where other work goes on beside the tests: what that leaves is not the suite's."""
+
+_OURS = (
+    "crio",
+    "conmon",
+    "crun",
+    "runc",
+    "containers",
+    "netns",
+    "ipcns",
+    "utsns",
+    "cni",
+    "veth",
+    "pytest",
+    "/dev/shm/",
+)
+_PATIENCE = 5.0
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _machine_is_left_as_it_was() -> Iterator[None]:
+    """Mounts, namespaces, links, control groups, processes, sockets and packet rules, before and after all tests."""
+    if os.environ.get(SHARED_MACHINE):
+        yield
+        return
+    before = Snapshot.take()
+    yield
+    end = time.monotonic() + _PATIENCE
+    while left := _left(before):
+        if time.monotonic() > end:
+            pytest.fail("the tests have left on the machine:\n" + "\n".join(left))
+        time.sleep(0.2)
+
+
+def _left(before: Snapshot) -> list[str]:
+    found = new_things(before, Snapshot.take())
+    return [
+        f"{kind}: {item}"
+        for kind, items in found.items()
+        for item in items
+        if kind in ("mounts", "namespaces", "links", "cgroups", "rules") or any(mark in item for mark in _OURS)
+    ]
