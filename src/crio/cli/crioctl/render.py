@@ -83,6 +83,13 @@ def timestamp(nanoseconds: int) -> str:
     return text + ("Z" if offset in ("+0000", "") else f"{offset[:3]}:{offset[3:5]}")
 
 
+def timestamp_words(nanoseconds: int) -> str:
+    """As Go prints a time without a format: `2026-01-02 03:04:05.6 +0000 UTC`."""
+    text = timestamp(nanoseconds)
+    zone = datetime.fromtimestamp(nanoseconds // 1_000_000_000, UTC).astimezone()
+    return f"{text[:10]} {text[11:19]}{text[19:].rstrip('Z').split('+')[0].split('-')[0]} {zone:%z} {zone:%Z}"
+
+
 def status_document(status: Mapping[str, Any], info: Mapping[str, str], **more: Any) -> dict[str, Any]:
     """What inspect, inspectp, inspecti and info print: the status and the verbose information beside it.
 
@@ -145,8 +152,14 @@ def single_or_list(documents: Sequence[Any]) -> Any:
 def _yaml(data: Any) -> str:
     import yaml  # lazy: 20 ms
 
-    text: str = yaml.safe_dump(data, sort_keys=True, allow_unicode=True, default_flow_style=False)
-    return text
+    class Dumper(yaml.SafeDumper):
+        """Quotes with double quotes, as Go's library does."""
+
+        def choose_scalar_style(self) -> Any:
+            style = super().choose_scalar_style()
+            return '"' if style == "'" else style
+
+    return str(yaml.dump(data, Dumper=Dumper, sort_keys=True, allow_unicode=True, default_flow_style=False))
 
 
 def show_map(title: str, values: Mapping[str, str]) -> None:
@@ -155,3 +168,8 @@ def show_map(title: str, values: Mapping[str, str]) -> None:
         print(f"{title}:")
         for key in sorted(values):
             print(f"\t{key} -> {values[key]}")
+
+
+def show_info(info: Mapping[str, str]) -> None:
+    """Verbose information in a paragraph, as Go prints a map."""
+    print(f"Info: map[{' '.join(f'{key}:{info[key]}' for key in sorted(info))}]")

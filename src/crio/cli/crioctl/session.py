@@ -56,6 +56,8 @@ class Session:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        self.endless = False
+        """Set by commands that go on until they are interrupted: then that is no failure."""
         self._clients: dict[str, Client] = {}
         self.runtime = Service(self, "runtime.v1.RuntimeService", settings.runtime_endpoint)
         self.images = Service(self, "runtime.v1.ImageService", settings.image_endpoint)
@@ -110,13 +112,19 @@ def with_session(
     """Makes a command's `run(settings, args)` of an `async` function that is given a session."""
 
     def run(settings: Settings, args: argparse.Namespace) -> int:
+        session = Session(settings)
+
         async def main() -> int:
-            session = Session(settings)
             try:
                 return await work(session, args)
             finally:
                 await session.close()
 
-        return asyncio.run(main())
+        try:
+            return asyncio.run(main())
+        except KeyboardInterrupt:
+            if session.endless:
+                return 0
+            raise
 
     return run

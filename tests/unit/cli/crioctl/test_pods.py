@@ -68,7 +68,7 @@ def test_json_has_every_field_in_the_order_of_the_definition(node: FakeCri, crio
 
 def test_yaml_is_sorted(node: FakeCri, crioctl: Crioctl) -> None:
     text = crioctl("pods", "--name", "job", "-o", "yaml").out
-    assert text.startswith("items:\n- annotations: {}\n  createdAt: '1700000000000000000'\n")
+    assert text.startswith('items:\n- annotations: {}\n  createdAt: "1700000000000000000"\n')
 
 
 def test_field_path(node: FakeCri, crioctl: Crioctl) -> None:

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -85,8 +87,6 @@ def test_nobody_listens(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
 
 
 def test_retries_wait_for_the_runtime(cri: FakeCri, capfd: pytest.CaptureFixture[str]) -> None:
-    import threading
-
     threading.Timer(0.2, cri.start).start()
     assert main(["-r", cri.endpoint, "--max-retries", "5", "version"]) == 0
 
@@ -210,3 +210,23 @@ def test_help_imports_little() -> None:
     modules = set(completed.stdout.splitlines()[-1].split())
     assert not modules & {"asyncio", "ssl", "rich", "yaml", "google.protobuf", "dataclasses", "inspect", "json"}
     assert not {name for name in modules if name.startswith("crio.cli.crioctl.commands")}
+
+
+@pytest.mark.parametrize(("arguments", "code"), [(["top", "-d", "60"], 0), (["stop", "2c"], 130)])
+def test_interrupts(node: FakeCri, arguments: list[str], code: int) -> None:
+    """What goes on for ever is ended by Ctrl-C as it should be; what had an end to come was broken off."""
+    node.answers["ListContainerStats"] = pb.ListContainerStatsResponse()
+    blocked = threading.Event()
+    node.on_StopContainer = lambda request: blocked.wait(20)  # type: ignore[method-assign,assignment,return-value]
+    node.start()
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[4] / "src")}
+    argv = [sys.executable, "-m", "crio.cli.crioctl", "-r", node.endpoint, *arguments]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment) as child:
+        while not node.requests("ListContainerStats") and not node.requests("StopContainer"):
+            assert child.poll() is None
+            time.sleep(0.02)
+        time.sleep(0.1)
+        child.send_signal(signal.SIGINT)
+        _, err = child.communicate(timeout=20)
+    blocked.set()
+    assert (child.returncode, err) == (code, b"")

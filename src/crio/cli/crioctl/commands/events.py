@@ -17,6 +17,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 @with_session
 async def run(session: Session, args: argparse.Namespace) -> int:
+    session.endless = True
     async for event in session.runtime.stream("GetContainerEvents", pb.GetEventsRequest(), pb.ContainerEventResponse):
         if args.output == "table":
             kind = pb.ContainerEventType.Name(event.container_event_type)

@@ -72,4 +72,4 @@ def _show(response: pb.ContainerStatusResponse, *, verbose: bool) -> None:
     render.show_map("Labels", status.labels)
     render.show_map("Annotations", status.annotations)
     if verbose:
-        print(f"Info: {dict(response.info)}")
+        render.show_info(response.info)

@@ -39,7 +39,7 @@ async def run(session: Session, args: argparse.Namespace) -> int:
                 print(f"Digest: {digest}")
             print(f"Size: {human_size(image.size, 3)}")
             if not args.quiet:
-                print(f"Info: {dict(response.info)}")
+                render.show_info(response.info)
         else:
             documents.append(render.status_document(render.to_plain(image), response.info))
     if documents:

@@ -50,7 +50,7 @@ def _show(response: pb.PodSandboxStatusResponse, *, verbose: bool) -> None:
     print(f"Namespace: {status.metadata.namespace}")
     print(f"Attempt: {status.metadata.attempt}")
     print(f"Status: {pb.PodSandboxState.Name(status.state)}")
-    print(f"Created: {render.timestamp(status.created_at)}")
+    print(f"Created: {render.timestamp_words(status.created_at)}")
     if status.HasField("network"):
         print(f"IP Addresses: {status.network.ip}")
         for address in status.network.additional_ips:
@@ -58,4 +58,4 @@ def _show(response: pb.PodSandboxStatusResponse, *, verbose: bool) -> None:
     render.show_map("Labels", status.labels)
     render.show_map("Annotations", status.annotations)
     if verbose:
-        print(f"Info: {dict(response.info)}")
+        render.show_info(response.info)

@@ -56,14 +56,12 @@ async def run(session: Session, args: argparse.Namespace) -> int:
             return False
         return now.status.state in (pb.CONTAINER_RUNNING, pb.CONTAINER_CREATED)
 
-    try:
-        reader = logfile.read(path, printer, tail=args.tail)
-        if args.follow and not args.previous and not printer.done:
-            await logfile.follow(reader, path, printer, is_running, logfile.every)
-        else:
-            reader.close()
-    except KeyboardInterrupt:
-        pass
+    reader = logfile.read(path, printer, tail=args.tail)
+    if args.follow and not args.previous and not printer.done:
+        session.endless = True
+        await logfile.follow(reader, path, printer, is_running, logfile.every)
+    else:
+        reader.close()
     return 0
 
 

@@ -20,6 +20,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 @with_session
 async def run(session: Session, args: argparse.Namespace) -> int:
+    session.endless = args.watch
     while True:
         response = await session.runtime.call(
             "ListPodSandboxMetrics", pb.ListPodSandboxMetricsRequest(), pb.ListPodSandboxMetricsResponse

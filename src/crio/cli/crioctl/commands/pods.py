@@ -60,7 +60,7 @@ def _paragraph(pod: pb.PodSandbox) -> None:
     if pod.metadata.attempt:
         print(f"Attempt: {pod.metadata.attempt}")
     print(f"Status: {listing.POD_WORDS.get(pod.state, 'Unknown')}")
-    print(f"Created: {render.timestamp(pod.created_at)}")
+    print(f"Created: {render.timestamp_words(pod.created_at)}")
     render.show_map("Labels", pod.labels)
     render.show_map("Annotations", pod.annotations)
     print(f"Runtime: {pod.runtime_handler or '(default)'}\n")

@@ -27,6 +27,7 @@ async def run(session: Session, args: argparse.Namespace) -> int:
     )
     response = await session.runtime.call("PortForward", request, pb.PortForwardResponse)
     tls = Tls(args.tls_sni, args.tls_ca, args.tls_cert, args.tls_key)
+    session.endless = True
     link = await forward.connect(response.url, args.transport, tls)
     try:
         await forward.Forwarder(link).run(ports)

@@ -50,5 +50,6 @@ async def run(session: Session, args: argparse.Namespace) -> int:
         ]
         table.show([HEADER, *rows])
 
+    session.endless = args.watch
     await usage.repeat(show, watch=args.watch)
     return 0

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import os
 import sys
+from collections.abc import Iterator
 
 from crio.api.runtime.v1 import api_pb2 as pb
 from crio.cli.crioctl import names, table, usage
@@ -33,26 +35,67 @@ async def run(session: Session, args: argparse.Namespace) -> int:
     wanted = pb.ContainerStatsFilter()
     if args.pod:
         wanted.pod_sandbox_id = await names.pod_id(session, args.pod)
+    session.endless = True
     before: dict[str, usage.Sample] = {}
     looks = 0
-    live = sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb"
-    try:
-        if live:
-            # The alternate screen: the shell's own lines are back when this ends.
-            print("\x1b[?1049h\x1b[?25l", end="")
+    with _screen() as live, _quit_key() as quit_typed:
         while True:
             stats, pods = await asyncio.gather(usage.container_stats(session, wanted), _pods(session))
             rows = _rows(stats, pods, before, args.sort)
             before = {each.attributes.id: usage.cpu_sample(each.cpu) for each in stats}
             _draw(rows, live=live)
             looks += 1
-            if looks == args.iterations:
-                return 0
             # The first look has no CPU figures: the second follows soon.
-            await asyncio.sleep(min(args.delay, 0.5) if looks == 1 else args.delay)
+            delay = min(args.delay, 0.5) if looks == 1 else args.delay
+            if looks == args.iterations or await _typed_within(quit_typed, delay):
+                return 0
+
+
+@contextlib.contextmanager
+def _screen() -> Iterator[bool]:
+    """Whether to draw in place: on a terminal, and then on its alternate screen, so that the shell's lines stay."""
+    live = sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb"
+    if live:
+        print("\x1b[?1049h\x1b[?25l", end="")
+    try:
+        yield live
     finally:
         if live:
             print("\x1b[?25h\x1b[?1049l", end="", flush=True)
+
+
+@contextlib.contextmanager
+def _quit_key() -> Iterator[asyncio.Event]:
+    """An event for the key q, where stdin is a terminal."""
+    import termios
+    import tty
+
+    typed = asyncio.Event()
+    if not sys.stdin.isatty():
+        yield typed
+        return
+
+    def read() -> None:
+        if os.read(0, 64)[:1] in (b"q", b"Q", b""):
+            typed.set()
+
+    before = termios.tcgetattr(0)
+    loop = asyncio.get_running_loop()
+    try:
+        tty.setcbreak(0, termios.TCSADRAIN)
+        loop.add_reader(0, read)
+        yield typed
+    finally:
+        loop.remove_reader(0)
+        termios.tcsetattr(0, termios.TCSADRAIN, before)
+
+
+async def _typed_within(typed: asyncio.Event, seconds: float) -> bool:
+    try:
+        async with asyncio.timeout(seconds):
+            return await typed.wait()
+    except TimeoutError:
+        return False
 
 
 async def _pods(session: Session) -> dict[str, str]:
