@@ -101,6 +101,10 @@ class Bed:
             entries = [line.rstrip("\n").split(" ", 3) for line in file]
         return [(stream, tag, text) for _, stream, tag, text in entries]
 
+    def text(self, monitor: Monitor) -> str:
+        """What the container has written, with lines put together again."""
+        return "".join(text + ("\n" if tag == "F" else "") for _, tag, text in self.log(monitor))
+
     def adopt(self, monitor: Monitor) -> Monitor:
         self._monitors.append(monitor)
         return monitor
@@ -115,7 +119,6 @@ class Bed:
                     os.kill(monitor.pid, signal.SIGKILL)
                 except ProcessLookupError:
                     pass
-                await monitor.wait()
             await monitor.wait_gone(10)
             monitor.close()
         for container_id, runtime in self._made.items():

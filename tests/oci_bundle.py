@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Sequence
 from typing import Any
 
-_APPLETS = ("sh", "cat", "echo", "sleep", "true", "false", "yes", "head", "dd", "tr", "stty", "kill", "ps", "id", "seq")
+_APPLETS = ("sh cat echo sleep true false yes head tail dd tr stty tty kill ps id seq wc").split()
 _CAPABILITIES = ["CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_SETUID", "CAP_SETGID", "CAP_KILL"]
 
 

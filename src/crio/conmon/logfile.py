@@ -91,16 +91,18 @@ class LogFile:
                     written += os.write(self._fd, rest[written:])
             self._size += total
         except OSError as error:
-            self._failed(error, total)
-            if written:
-                self._cut_off_torn_entry()
+            kept = self._cut_off_torn_entry(b"".join(pieces), written) if written else 0
+            self._failed(error, total - kept)
 
-    def _cut_off_torn_entry(self) -> None:
-        """A full disk took a part of the entries: go back to the last whole one, readers cannot parse a half."""
+    def _cut_off_torn_entry(self, data: bytes, written: int) -> int:
+        """A full disk took a part of `data`: keep the whole entries of it, readers cannot parse a half one."""
+        kept = data.rfind(b"\n", 0, written) + 1
         try:
-            os.ftruncate(self._fd, self._size)
+            os.ftruncate(self._fd, self._size + kept)
         except OSError:
-            pass
+            return 0
+        self._size += kept
+        return kept
 
     def _write_limited(self, data: bytes) -> None:
         """Write entries one by one, and start an empty file where one does not fit any more."""

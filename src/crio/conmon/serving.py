@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 _LINGER = 5.0
 _OOM_RECHECK = 0.05
+_LINE_PATIENCE = 0.005
+"""How long the rest of a line is waited for: nobody sees it of a prompt, and a program's buffers tear fewer lines."""
 _TRIM_AFTER = 1.0
 _TRIM_BYTES = 1024 * 1024
 
@@ -84,7 +86,7 @@ class Service:
         """How long nothing may happen until there is something to do all the same."""
         for stream in self._streams:
             if stream.holds:
-                return 0
+                return _LINE_PATIENCE
         if self._oom is not None and self._oom.must_recheck:
             return _OOM_RECHECK
         if self._streams and self._bytes_read() - self._trimmed_at > _TRIM_BYTES:

@@ -1,0 +1,422 @@
+"""The monitor at work: logs, terminals, stdin, OOM, requests, the exit record."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import subprocess
+
+import pytest
+
+from crio.base.errors import Cancelled, FailedPrecondition, Internal
+from crio.conmon.connection import Connection, connect
+from crio.conmon.exitrecord import ExitRecord
+from crio.conmon.watch import Monitor
+from monitor_bed import Bed, is_alive
+
+pytestmark = pytest.mark.root
+
+
+async def test_prompt_without_newline_is_seen_at_once(bed: Bed) -> None:
+    monitor = await bed.create(["sh", "-c", "echo -n 'login: '; sleep 1000"])
+    await bed.start(monitor)
+    async with asyncio.timeout(10):
+        while not bed.log(monitor):
+            await asyncio.sleep(0.01)
+    assert bed.log(monitor) == [("stdout", "P", "login: ")]
+    os.kill(monitor.pid, signal.SIGKILL)
+    await monitor.wait()
+    assert bed.log(monitor) == [("stdout", "P", "login: "), ("stdout", "F", "")]
+
+
+async def test_all_output_before_the_end_is_logged(bed: Bed) -> None:
+    monitor = await bed.run_to_end(["sh", "-c", "seq 1 50000; exit 3"])
+    assert bed.text(monitor) == "".join(f"{number}\n" for number in range(1, 50_001))
+
+
+async def test_long_lines_are_cut(bed: Bed) -> None:
+    monitor = await bed.run_to_end(["sh", "-c", "head -c 40000 /dev/zero | tr '\\0' x; echo; echo end"])
+    assert [(tag, len(text)) for _, tag, text in bed.log(monitor)] == [
+        ("P", 16384),
+        ("P", 16384),
+        ("F", 7232),
+        ("F", 3),
+    ]
+
+
+async def test_rotation_under_full_output_loses_and_doubles_nothing(bed: Bed) -> None:
+    monitor = await bed.create(["seq", "1", "300000"])
+    path = bed.log_path(monitor)
+    await bed.start(monitor)
+    rotated = []
+    for number in range(100):
+        if monitor.exited is not None:
+            break
+        os.rename(path, f"{path}.{number}")
+        rotated.append(f"{path}.{number}")
+        try:
+            await monitor.reopen_log()
+        except FailedPrecondition:
+            os.rename(rotated.pop(), path)
+            break
+        assert os.path.exists(path)
+    await monitor.wait()
+    text = ""
+    for name in [*rotated, path]:
+        with open(name) as file:
+            for line in file:
+                _, _, tag, part = line.rstrip("\n").split(" ", 3)
+                text += part + ("\n" if tag == "F" else "")
+    assert text == "".join(f"{number}\n" for number in range(1, 300_001))
+    assert len(rotated) > 1
+
+
+async def test_log_that_cannot_be_reopened_stays_in_use(bed: Bed) -> None:
+    monitor = await bed.create(["cat"], stdin=True)
+    await bed.start(monitor)
+    path = bed.log_path(monitor)
+    with monitor.open_attach() as client:
+        await _send(client, b"before\n")
+        async with asyncio.timeout(10):
+            while not bed.log(monitor):
+                await asyncio.sleep(0.01)
+        os.rename(path, f"{path}.old")
+        os.mkdir(path)
+        with pytest.raises(Internal, match="Is a directory"):
+            await monitor.reopen_log()
+        await _send(client, b"after\n")
+        await monitor.close_stdin()
+        await monitor.wait()
+    with open(f"{path}.old") as file:
+        assert [line.split()[-1] for line in file] == ["before", "after"]
+
+
+async def test_size_limit_starts_an_empty_file(bed: Bed) -> None:
+    monitor = await bed.run_to_end(["seq", "1", "20000"], log_size_max=8192)
+    path = bed.log_path(monitor)
+    assert 0 < os.path.getsize(path) <= 8192
+    assert bed.log(monitor)[-1] == ("stdout", "F", "20000")
+    assert os.listdir(bed.directory).count(os.path.basename(path)) == 1
+    assert not os.path.exists(f"{path}.tmp")
+
+
+async def test_full_disk_does_not_stop_the_container(bed: Bed) -> None:
+    full = f"{bed.directory}/full"
+    os.mkdir(full)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", full], check=True)
+    try:
+        monitor = await bed.run_to_end(["sh", "-c", "seq 1 200000; exit 5"], log_path=f"{full}/log")
+        record = await monitor.wait()
+        assert record.exit_code == 5
+        assert record.log_dropped > 1_000_000
+        assert record.log_error == "No space left on device"
+        with open(f"{full}/log") as file:
+            lines = file.read().splitlines(keepends=True)
+        assert lines
+        assert all(line.endswith("\n") and line.split(" ", 3)[1:2] == ["stdout"] for line in lines)
+        text = "".join(line[:-1].split(" ", 3)[3] + ("\n" if " F " in line else "") for line in lines)
+        assert text.startswith("".join(f"{number}\n" for number in range(1, 500)))
+        await monitor.wait_gone(10)
+    finally:
+        subprocess.run(["umount", full], check=True)
+
+
+async def test_container_without_a_log(bed: Bed) -> None:
+    monitor = await bed.run_to_end(["sh", "-c", "seq 1 100000; exit 6"], log_path=None)
+    record = await monitor.wait()
+    assert (record.exit_code, record.log_dropped, record.log_error) == (6, 0, "")
+    assert not os.path.exists(bed.log_path(monitor))
+
+
+async def test_journal_gets_each_line(bed: Bed) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as journal:
+        journal.bind(f"{bed.directory}/journal")
+        journal.settimeout(10)
+        monitor = await bed.run_to_end(
+            ["sh", "-c", "echo one; echo two >&2"], log_to_journald=True, journal=f"{bed.directory}/journal"
+        )
+        entries = [journal.recv(65536), journal.recv(65536)]
+    by_message = {_fields(entry)[b"MESSAGE"]: _fields(entry) for entry in entries}
+    assert by_message[b"one"][b"PRIORITY"] == b"6"
+    assert by_message[b"two"][b"PRIORITY"] == b"3"
+    assert by_message[b"one"][b"CONTAINER_ID_FULL"] == monitor.id.encode()
+    assert by_message[b"one"][b"CONTAINER_NAME"] == f"name-{monitor.id}".encode()
+    assert len(bed.log(monitor)) == 2
+
+
+async def test_terminal(bed: Bed) -> None:
+    command = "trap 'stty size; exit 9' WINCH; stty size; tty; while true; do sleep 0.02; done"
+    monitor = await bed.create(["sh", "-c", command], terminal=True)
+    await monitor.resize(33, 77)
+    await bed.start(monitor)
+    async with asyncio.timeout(10):
+        while len(bed.log(monitor)) < 2:
+            await asyncio.sleep(0.01)
+    await monitor.resize(44, 88)
+    assert (await monitor.wait()).exit_code == 9
+    texts = [text.rstrip("\r") for _, _, text in bed.log(monitor)]
+    assert texts == ["33 77", "/dev/pts/0", "44 88"]
+
+
+async def test_terminal_hangs_up_when_its_monitor_is_killed(bed: Bed) -> None:
+    command = "trap 'exit 5' HUP; echo ready; while true; do sleep 0.02; done"
+    monitor = await bed.create(["sh", "-c", command], terminal=True)
+    await bed.start(monitor)
+    async with asyncio.timeout(10):
+        while not bed.log(monitor):
+            await asyncio.sleep(0.01)
+    os.kill(monitor.monitor_pid, signal.SIGKILL)
+    record = await monitor.wait()
+    assert (record.monitor_lost, record.exit_code) == (True, 255)
+    async with asyncio.timeout(10):
+        while is_alive(monitor.pid):
+            await asyncio.sleep(0.01)
+
+
+async def test_resize_without_a_terminal(bed: Bed) -> None:
+    monitor = await bed.create(["sleep", "1000"])
+    with pytest.raises(Internal, match="has no terminal"):
+        await monitor.resize(1, 1)
+
+
+async def test_stdin_of_a_terminal(bed: Bed) -> None:
+    monitor = await bed.create(["sh", "-c", "read line; echo got $line"], terminal=True, stdin=True)
+    await bed.start(monitor)
+    with monitor.open_attach() as client:
+        await _send(client, b"hello\r")
+        await monitor.wait()
+        assert b"got hello\r\n" in await _receive_all(client, 2)
+
+
+async def test_stdin_once_ends_with_the_first_client(bed: Bed) -> None:
+    monitor = await bed.create(["cat"], stdin=True, stdin_once=True)
+    await bed.start(monitor)
+    with monitor.open_attach() as watcher:
+        with monitor.open_attach() as silent:
+            silent.setblocking(False)
+        client = monitor.open_attach()
+        with client:
+            await _send(client, b"data\n")
+            client.shutdown(socket.SHUT_WR)
+            assert (await monitor.wait()).exit_code == 0
+            assert await _receive_all(client, 2) == b"data\n"
+        assert await _receive_all(watcher, 2) == b"data\n"
+
+
+async def test_stdin_stays_open_for_the_next_client(bed: Bed) -> None:
+    monitor = await bed.create(["cat"], stdin=True)
+    await bed.start(monitor)
+    for text in (b"first\n", b"second\n"):
+        with monitor.open_attach() as client:
+            await _send(client, text)
+            client.shutdown(socket.SHUT_WR)
+            assert await _receive(client) == b"\x02" + text
+    assert monitor.exited is None
+    await monitor.close_stdin()
+    assert (await monitor.wait()).exit_code == 0
+    assert [text for _, _, text in bed.log(monitor)] == ["first", "second"]
+
+
+async def test_container_that_reads_no_stdin_stops_its_client_and_nothing_else(bed: Bed) -> None:
+    monitor = await bed.create(["sh", "-c", "sleep 0.5; cat | tail -c 5; exit 4"], stdin=True, stdin_once=True)
+    await bed.start(monitor)
+    data = b"x" * 999_995 + b"END!\n"
+    with monitor.open_attach() as client:
+        for start in range(0, len(data), 8192):
+            await _send(client, data[start : start + 8192])
+        client.shutdown(socket.SHUT_WR)
+        record = await monitor.wait()
+        assert record.exit_code == 4
+        assert await _receive_all(client, 2) == b"END!\n"
+
+
+async def test_several_clients_see_the_same(bed: Bed) -> None:
+    monitor = await bed.create(["cat"], stdin=True)
+    await bed.start(monitor)
+    with monitor.open_attach() as first:
+        await _send(first, b"1\n")
+        assert await _receive(first) == b"\x021\n"
+        with monitor.open_attach() as late:
+            async with asyncio.timeout(10):
+                while (await monitor.status()).number("attached") != 2:
+                    await asyncio.sleep(0.01)
+            await _send(first, b"2\n")
+            assert await _receive(first) == b"\x022\n"
+            assert await _receive(late) == b"\x022\n"
+    async with asyncio.timeout(10):
+        while (await monitor.status()).number("attached") != 0:
+            await asyncio.sleep(0.01)
+
+
+async def test_client_that_does_not_read_stalls_neither_container_nor_log(bed: Bed) -> None:
+    monitor = await bed.create(["sh", "-c", "read go; seq 1 500000; echo last >&2"], stdin=True)
+    await bed.start(monitor)
+    with monitor.open_attach() as lazy:
+        await _send(lazy, b"go\n")
+        assert (await monitor.wait()).exit_code == 0
+        assert len(bed.text(monitor).splitlines()) == 500_001
+        seen = await _receive_all(lazy, 2)
+    assert seen.startswith(b"1\n2\n3\n")
+    assert len(seen) < 2_500_000
+
+
+async def test_oom_kill_is_told(bed: Bed) -> None:
+    monitor = await bed.create(
+        ["sh", "-c", "dd if=/dev/zero of=/dev/null bs=64M count=1; sleep 1000"],
+        bundle_options={"memory_limit": 16 * 1024 * 1024},
+    )
+    await bed.start(monitor)
+    async with asyncio.timeout(10):
+        while not os.path.exists(f"{monitor.bundle}/oom"):
+            await asyncio.sleep(0.01)
+    assert monitor.exited is None
+    assert (await monitor.status()).number("oom_kills") == 1
+    os.kill(monitor.pid, signal.SIGKILL)
+    record = await monitor.wait()
+    assert record.oom_killed
+    with open(f"{monitor.bundle}/exit.json") as file:
+        assert json.load(file)["oom_kills"] == 1
+
+
+async def test_orphans_of_a_container_in_the_hosts_pid_namespace_are_reaped(bed: Bed) -> None:
+    command = "i=0; while [ $i -lt 20 ]; do sh -c 'true &'; i=$((i+1)); done; echo done; sleep 1000"
+    monitor = await bed.create(["sh", "-c", command], bundle_options={"host_pid": True})
+    await bed.start(monitor)
+    async with asyncio.timeout(10):
+        while ("stdout", "F", "done") not in bed.log(monitor):
+            await asyncio.sleep(0.01)
+        while len(_children(monitor.monitor_pid)) != 1:
+            await asyncio.sleep(0.01)
+    assert _children(monitor.monitor_pid) == [monitor.pid]
+    os.kill(monitor.pid, signal.SIGTERM)
+    os.kill(monitor.pid, signal.SIGKILL)
+    assert (await monitor.wait()).signal in (signal.SIGTERM, signal.SIGKILL)
+
+
+async def test_process_that_holds_the_output_does_not_hold_the_exit(bed: Bed) -> None:
+    monitor = await bed.create(
+        ["sh", "-c", "sh -c 'while true; do echo x; done' & echo $! >&2; sleep 0.1; exit 3"],
+        bundle_options={"host_pid": True},
+    )
+    await bed.start(monitor)
+    async with asyncio.timeout(10):
+        record = await monitor.wait()
+    assert record.exit_code == 3
+    (holder,) = (int(text) for stream, _, text in bed.log(monitor) if stream == "stderr")
+    try:
+        os.kill(holder, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+
+
+async def test_killed_monitor_is_noticed(bed: Bed) -> None:
+    monitor = await bed.create(["sleep", "1000"])
+    await bed.start(monitor)
+    os.kill(monitor.monitor_pid, signal.SIGKILL)
+    record = await monitor.wait()
+    assert (record.exit_code, record.monitor_lost) == (255, True)
+    assert is_alive(monitor.pid)
+    os.kill(monitor.pid, signal.SIGKILL)
+    with pytest.raises(FailedPrecondition, match="has ended"):
+        await monitor.reopen_log()
+
+
+async def test_adoption_of_a_running_and_of_an_ended_container(bed: Bed) -> None:
+    running = await bed.create(["cat"], stdin=True)
+    await bed.start(running)
+    ended = await bed.run_to_end(["sh", "-c", "exit 8"])
+    waiting = asyncio.create_task(running.wait())
+    await asyncio.sleep(0)
+    running.close()
+    with pytest.raises(Cancelled):
+        await waiting
+    again = bed.adopt(await Monitor.connect(running.id, running.bundle))
+    assert (again.pid, again.monitor_pid) == (running.pid, running.monitor_pid)
+    assert again.exited is None
+    await again.close_stdin()
+    assert (await again.wait()).exit_code == 0
+    await ended.wait_gone(10)
+    late = await Monitor.connect(ended.id, ended.bundle)
+    assert late.exited == await ended.wait()
+    assert (late.pid, late.monitor_pid) == (ended.pid, 0)
+
+
+async def test_adoption_of_a_container_whose_monitor_was_killed(bed: Bed) -> None:
+    monitor = await bed.create(["sleep", "1000"])
+    os.kill(monitor.monitor_pid, signal.SIGKILL)
+    await monitor.wait_gone(10)
+    lost = await Monitor.connect(monitor.id, monitor.bundle)
+    assert lost.exited == ExitRecord.lost()
+    assert lost.pid == monitor.pid
+    os.kill(monitor.pid, signal.SIGKILL)
+
+
+async def test_unknown_request_and_broken_request(bed: Bed) -> None:
+    monitor = await bed.create(["sleep", "1000"])
+    connection = Connection(connect(monitor.bundle, "ctl"))
+    answer = await connection.request("make-coffee", {}, 10)
+    assert (answer.verb, answer.text("message")) == ("failed", "this monitor does not know 'make-coffee'")
+    answer = await connection.request("resize", {"rows": "many"}, 10)
+    assert answer.verb == "failed"
+    connection.close()
+    with connect(monitor.bundle, "ctl") as hostile:
+        hostile.send(b"\xff\xfe nonsense")
+        hostile.setblocking(True)
+        hostile.settimeout(10)
+        assert hostile.recv(100) == b""
+    assert (await monitor.status()).number("pid") == monitor.pid
+
+
+async def test_packets_of_protocol_1_are_understood_for_ever(bed: Bed) -> None:
+    """A daemon of a later version meets monitors of this one, and the other way round: these bytes are the contract."""
+    monitor = await bed.create(["sh", "-c", "exit 3"])
+    with connect(monitor.bundle, "ctl") as raw:
+        raw.setblocking(True)
+        raw.settimeout(10)
+        raw.send(b"1 watch")
+        assert raw.recv(65536) == b"1 ok\0protocol=1"
+        raw.send(b"1 status\0a-later-field=x")
+        fields = raw.recv(65536).split(b"\0")
+        assert fields[0] == b"1 ok"
+        assert b"pid=%d" % monitor.pid in fields
+        assert b"monitor_pid=%d" % monitor.monitor_pid in fields
+        raw.send(b"1 reopen-log")
+        assert raw.recv(65536) == b"1 ok"
+        await bed.start(monitor)
+        fields = await asyncio.to_thread(lambda: raw.recv(65536).split(b"\0"))
+        assert fields[0] == b"1 exited"
+        assert {b"exit_code=3", b"signal=0", b"oom_killed=0"} <= set(fields)
+
+
+async def _send(client: socket.socket, data: bytes) -> None:
+    client.setblocking(False)
+    async with asyncio.timeout(30):
+        await asyncio.get_running_loop().sock_sendall(client, data)
+
+
+async def _receive(client: socket.socket) -> bytes:
+    client.setblocking(False)
+    async with asyncio.timeout(30):
+        return await asyncio.get_running_loop().sock_recv(client, 8193)
+
+
+async def _receive_all(client: socket.socket, stream: int) -> bytes:
+    """All output of a stream until the monitor closes."""
+    data = b""
+    while packet := await _receive(client):
+        assert len(packet) <= 8193
+        if packet[0] == stream:
+            data += packet[1:]
+    return data
+
+
+def _fields(entry: bytes) -> dict[bytes, bytes]:
+    return dict(line.split(b"=", 1) for line in entry.splitlines() if b"=" in line)
+
+
+def _children(pid: int) -> list[int]:
+    with open(f"/proc/{pid}/task/{pid}/children") as file:
+        return [int(child) for child in file.read().split()]
