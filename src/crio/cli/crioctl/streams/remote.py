@@ -90,6 +90,7 @@ async def _join(channels: Channels, wanted: Wanted) -> int:
             both: list[asyncio.Future[Any]] = [output, *running]
             await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
             if any(each.done() and each.result() for each in running):
+                _write(1, b"\r\n")  # the shell's prompt begins a new line
                 return 0
         outcome = output.result()
     except asyncio.CancelledError:
