@@ -6,7 +6,7 @@ import asyncio
 import json
 import os
 import platform
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 from crio import __version__
@@ -17,9 +17,9 @@ from crio.cli.crioctl import logfile
 from crio.cli.crioctl.session import Session
 from crio.cli.crioctl.settings import Settings
 from crio.cli.crioctl.units import human_size
-from crio.cli.demo import leftovers, scratch
+from crio.cli.demo import leftovers, observe, scratch
 from crio.cli.demo.daemon import Daemon
-from crio.cli.demo.display import Display, Step, duration_text
+from crio.cli.demo.display import Display, duration_text
 from crio.cli.demo.host import Host, inspect
 from crio.cli.demo.leftovers import Snapshot
 from crio.cli.demo.scratch import Scratch
@@ -41,7 +41,6 @@ wait
 """
 # As a kubelet asks by default: containers of a pod share everything but the process tree.
 _OWN = pb.NamespaceOption(pid=pb.CONTAINER)
-_ANSWER_SECONDS = 10.0
 _LOG_SECONDS = 20.0
 
 
@@ -201,7 +200,7 @@ class Story:
             step.result = f"{LOG_LINES} lines"
 
     async def _follow_log(self) -> None:
-        lines = _Lines(self._display.line)
+        lines = observe.Lines(self._display.line)
         printer = logfile.Printer(logfile.Selection(), lines, lines)
 
         async def ticks() -> AsyncIterator[None]:
@@ -236,7 +235,7 @@ class Story:
                 raise Internal(f"cannot run a command: exit code {response.exit_code}: {error or text}")
             step.result = text
         with self._display.step("reach it over its network") as step:
-            answer = await _fetch(facts.address, PORT)
+            answer = await observe.fetch(facts.address, PORT)
             if answer != GREETING:
                 raise Internal(f"cannot reach the pod: it answered {answer[:80]!r}")
             step.result = f"http://{facts.address}:{PORT}/ says {answer!r}"
@@ -250,7 +249,7 @@ class Story:
             )
         facts.daemon_memory = self._daemon.memory()
         monitor = await self._monitor()
-        facts.monitor_memory = _own_memory(monitor)
+        facts.monitor_memory = observe.own_memory(monitor)
         facts.family = leftovers.family_marks(self._daemon.pid) + leftovers.family_marks(monitor)
 
     async def _end(self) -> None:
@@ -318,7 +317,7 @@ class Story:
         """The pid of the container's monitor: the parent of its first process."""
         request = pb.ContainerStatusRequest(container_id=self._facts.container, verbose=True)
         response = await self._session.runtime.call("ContainerStatus", request, pb.ContainerStatusResponse)
-        return _parent(json.loads(response.info["info"])["pid"])
+        return observe.parent(json.loads(response.info["info"])["pid"])
 
     async def _clean_up(self) -> None:
         """After a failure: as much as still can be undone."""
@@ -373,56 +372,3 @@ class Story:
 
     def _seconds(self, *titles: str) -> list[float]:
         return [step.seconds for step in self._display.steps if step.title in titles]
-
-
-class _Lines:
-    """A stream whose whole lines go to the display."""
-
-    def __init__(self, show: Callable[[str], None]) -> None:
-        self._show, self._rest, self.count = show, "", 0
-
-    def write(self, data: bytes) -> None:
-        *lines, self._rest = (self._rest + data.decode("utf-8", "replace")).split("\n")
-        for line in lines:
-            self._show(line)
-            self.count += 1
-
-    def flush(self) -> None:
-        """Lines are shown as they come."""
-
-
-async def _fetch(address: str, port: int) -> str:
-    """The body of an HTTP answer, as soon as something answers."""
-    deadline = asyncio.get_running_loop().time() + _ANSWER_SECONDS
-    while True:
-        try:
-            async with asyncio.timeout_at(deadline):
-                reader, writer = await asyncio.open_connection(address, port)
-                try:
-                    writer.write(f"GET / HTTP/1.0\r\nHost: {address}\r\n\r\n".encode())
-                    answer = await reader.read(1 << 16)
-                    while more := await reader.read(1 << 16):
-                        answer += more
-                finally:
-                    writer.close()
-                return answer.partition(b"\r\n\r\n")[2].decode("utf-8", "replace").strip()
-        except TimeoutError:
-            raise DeadlineExceeded(f"cannot reach {address}:{port}: no answer in {_ANSWER_SECONDS:g} s") from None
-        except ConnectionError as error:
-            if asyncio.get_running_loop().time() + 0.05 > deadline:
-                raise DeadlineExceeded(f"cannot reach {address}:{port}: {error}") from None
-            await asyncio.sleep(0.02)
-
-
-def _parent(pid: int) -> int:
-    with open(f"/proc/{pid}/stat", "rb") as file:
-        return int(file.read().rpartition(b")")[2].split()[1])
-
-
-def _own_memory(pid: int) -> int:
-    """Memory in bytes that a process shares with nobody."""
-    with open(f"/proc/{pid}/smaps_rollup", encoding="ascii") as file:
-        return sum(int(line.split()[1]) for line in file if line.startswith("Private_")) * 1024
-
-
-__all__ = ["Step", "Story"]
