@@ -37,8 +37,7 @@ def collect(store: Store) -> list[str]:
                 removed.append(id)
         for directory in layers.directories:
             removed += _remove(directory, lambda name: _layer_garbage(name, known), layer_edit.now.by_id)
-        if removed:
-            store.driver.repair_links()
+        store.driver.repair_links()
     with store.image_store.table.writing() as image_edit:
         images = image_edit.now.by_id
         removed += _remove(store.image_store.directory, lambda name: bool(_ID.fullmatch(name)), images)

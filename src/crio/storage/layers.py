@@ -197,21 +197,30 @@ class LayerStore:
     def remove(self, edit: Edit[LayerRecord], ids: Iterable[str], *, lasting: bool = True) -> None:
         """Remove layers, children before parents. The files go at the next `trash.empty`.
 
-        Without `lasting`, for layers that end with the uptime, the disk is not waited for.
+        A lasting one is marked incomplete first, so that every tool finishes the work of a writer that died. Without
+        `lasting`, for layers that end with the uptime, one write must do, and the record goes first: files without a
+        record are garbage (`gc.py`), and the disk is not waited for.
         """
         ids = list(ids)
         for id in ids:
             self._unmount_wholly(id)
-        if lasting:
+        if not lasting:
+            self._drop(edit, ids, lasting=False)
+        else:
             for id in ids:
                 record = edit.now.by_id[id]
                 edit.put(replaced(record, flags={**record.flags, "incomplete": True}))
             edit.save()
-            failpoint("storage.layer.remove.marked")
+        failpoint("storage.layer.remove.marked")
         for id in ids:
             self._remove_content(id)
-            edit.drop(id)
         failpoint("storage.layer.remove.gone")
+        if lasting:
+            self._drop(edit, ids, lasting=True)
+
+    def _drop(self, edit: Edit[LayerRecord], ids: Iterable[str], *, lasting: bool) -> None:
+        for id in ids:
+            edit.drop(id)
         edit.save(lasting=lasting)
 
     def _remove_content(self, id: str) -> None:

@@ -227,12 +227,11 @@ class Store:
             )
 
             def place() -> None:
-                directory = os.path.dirname(layers.staging_target(id))
-                os.rename(staged.tar_split, layers.staging_target(id))
+                target = layers.staging_target(id)
+                os.rename(staged.tar_split, target)
                 if self.options.sync:
-                    home = self.driver.writable_homes[-1]
-                    for path in (os.path.join(home, id), home, directory):
-                        sync_directory(path)
+                    self.driver.sync(id)
+                    sync_directory(os.path.dirname(target))
 
             try:
                 layers.add_image_layer(edit, record, staged.content, place)

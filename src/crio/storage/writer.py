@@ -189,7 +189,7 @@ class LayerWriter:
         try:
             return self._commit(staged, facts)
         except OSError as error:
-            raise _explain(error) from error
+            raise (_out_of_space(error, "add") or Internal(f"cannot add layer: {error}")) from error
 
     def close(self) -> None:
         """Remove what was not committed. Idempotent."""
@@ -294,8 +294,15 @@ def _explain(error: OSError) -> CrioError:
     """One sentence for what the file system refused."""
     reason = error.strerror or str(error)
     name = f" {os.fsdecode(error.filename)[:200]!r}" if isinstance(error.filename, (str, bytes)) else ""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return ResourceExhausted(f"cannot unpack layer: {reason}; free space on the store's file system")
+    full = _out_of_space(error, "unpack")
+    if full is not None:
+        return full
     if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EXDEV, errno.EISDIR, errno.ENAMETOOLONG):
         return InvalidArgument(f"cannot unpack layer: its tar names{name or ' a file'}: {reason}")
     return Internal(f"cannot unpack layer: {reason}{name}")
+
+
+def _out_of_space(error: OSError, what: str) -> CrioError | None:
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        return None
+    return ResourceExhausted(f"cannot {what} layer: {error.strerror}; free space on the store's file system")

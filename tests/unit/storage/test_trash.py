@@ -22,12 +22,12 @@ def make_deep(path: Path, depth: int) -> None:
     os.close(fd)
 
 
-def test_trees_of_any_depth_go(tmp_path: Path) -> None:
-    (tmp_path / "t").mkdir()
-    make_deep(tmp_path / "t", 3000)
+def test_trees_of_any_depth_go(place: Path) -> None:
+    (place / "t").mkdir()
+    make_deep(place / "t", 3000)
     before = len(os.listdir("/proc/self/fd"))
-    assert delete_tree(str(tmp_path / "t"))
-    assert not (tmp_path / "t").exists()
+    assert delete_tree(str(place / "t"))
+    assert not (place / "t").exists()
     assert len(os.listdir("/proc/self/fd")) == before
 
 

@@ -49,6 +49,9 @@ class Driver(Protocol):
         `discard` first. A failure may leave parts; `remove` takes them away.
         """
 
+    def sync(self, id: str) -> None:
+        """Bring onto the disk what `create` did itself; the content that was moved in is there already."""
+
     def remove(self, id: str, discard: Callable[[str], None]) -> None:
         """Take a layer away; its directory is handed to `discard`, which moves and later deletes it."""
 

@@ -18,9 +18,10 @@ from pathlib import Path
 
 from crio.base.errors import DataLoss, FailedPrecondition, NotFound
 from crio.base.failpoints import failpoint
-from crio.base.files import read_bounded
+from crio.base.files import read_bounded, sync_directory
 from crio.linux import mount as mnt
 from crio.linux.overlay import MAX_LAYERS, OverlayMount, mount_overlay
+from crio.linux.sync import sync_file
 from crio.storage.driver.base import MountOptions
 
 log = logging.getLogger(__name__)
@@ -129,6 +130,17 @@ class OverlayDriver:
         else:
             os.mkdir(os.path.join(place, "empty"), 0o700)
         failpoint("storage.overlay.create.done")
+
+    def sync(self, id: str) -> None:
+        place = self._require(id)
+        for name in ("link", "lower"):
+            try:
+                sync_file(os.path.join(place, name))
+            except FileNotFoundError:
+                continue
+        home = os.path.dirname(place)
+        for directory in (place, home, os.path.join(home, "l")):
+            sync_directory(directory)
 
     def remove(self, id: str, discard: Callable[[str], None]) -> None:
         for home in self.writable_homes:

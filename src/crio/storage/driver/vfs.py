@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Sequence
 from crio.base.errors import NotFound
 from crio.base.process import run
 from crio.linux.overlay import OPAQUE
+from crio.linux.sync import syncfs
 from crio.storage.driver.base import MountOptions
 
 _COPY_TIMEOUT = 3600.0
@@ -66,6 +67,13 @@ class VfsDriver:
         status = os.stat(below)
         os.chown(place, status.st_uid, status.st_gid)
         os.chmod(place, stat.S_IMODE(status.st_mode))
+
+    def sync(self, id: str) -> None:
+        fd = os.open(self._require(id), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            syncfs(fd)
+        finally:
+            os.close(fd)
 
     def remove(self, id: str, discard: Callable[[str], None]) -> None:
         for home in self.writable_homes:
