@@ -12,7 +12,7 @@ import logging
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from crio.base.errors import CrioError
 from crio.base.ids import is_full_id
@@ -39,6 +39,8 @@ class Recovered:
     sandboxes: int = 0
     containers: int = 0
     undone: int = 0
+    stopping: list[str] = field(default_factory=list)
+    """Sandboxes whose stop had begun; it is for the caller to finish it."""
 
 
 class Recovery:
@@ -79,6 +81,8 @@ class Recovery:
             if record.complete:
                 self._sandboxes.adopt(sandbox)
                 self._found.sandboxes += 1
+                if record.stopping and not record.stopped_at:
+                    self._found.stopping.append(record.id)
             else:
                 unfinished.append(sandbox)
         return unfinished
@@ -124,6 +128,8 @@ class Recovery:
         for attachment in self._network.attachments():
             if self._sandboxes.find(attachment.id) is None:
                 await self._attempt(f"detach network of pod {attachment.id[:12]}", self._network.delete, attachment)
+        live = [sandbox.id for sandbox in self._sandboxes]
+        self._found.undone += len(await self._network.collect_garbage(live))
         directory = os.path.join(self._sandboxes.settings.namespaces_dir, "netns")
         kept = {attachment.id for attachment in self._network.attachments()}
         for path in _records(directory):

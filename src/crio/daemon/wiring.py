@@ -77,6 +77,7 @@ class Daemon:
         self._network = Network(
             config.network.network_dir,
             config.network.plugin_dirs,
+            _cni_cache_directory(self._persistent),
             default_network=config.network.cni_default_network,
             state_dir=os.path.join(self._persistent, "network"),
             status_grace_period=config.network.cni_status_grace_period,
@@ -205,6 +206,8 @@ class Daemon:
             found.undone,
         )
         await self._sandboxes.rebuild_host_ports()
+        for sandbox_id in found.stopping:
+            self._tasks.spawn(f"stop of {sandbox_id[:12]}", self._sandboxes.stop(sandbox_id))
         marks.note_start(self._config.crio, __version__)
 
     async def _serve(self) -> None:
@@ -292,6 +295,11 @@ def _store_options(config: Config) -> StoreOptions:
         driver_options=config.crio.storage_option,
         imagestore=config.crio.imagestore,
     )
+
+
+def _cni_cache_directory(persistent: str) -> str:
+    """Where libcni and its users keep results of attachments; a daemon with its own state has its own."""
+    return "/var/lib/cni" if persistent == "/var/lib/crio" else os.path.join(persistent, "cni")
 
 
 def _tls_files(config: Config) -> TlsFiles | None:

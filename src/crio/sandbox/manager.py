@@ -215,8 +215,11 @@ class SandboxManager:
         """The pod's own group: nothing runs in it, but cAdvisor takes a pod's existence and network from it."""
         return cgroups.group_path(record.cgroup_parent, f"crio-{record.id}", self.settings.cgroup_manager)
 
+    def _parent(self, record: SandboxRecord) -> str:
+        return cgroups.parent_path(record.cgroup_parent, self.settings.cgroup_manager)
+
     async def _attach_network(self, job: Job, sandbox: Sandbox) -> None:
-        pod = pod_network(sandbox, self._group(sandbox.record))
+        pod = pod_network(sandbox, self._parent(sandbox.record))
         with job.step("network"):
             result = await self._network.add(pod)
             sandbox.record.ips = list(result.ips)
@@ -231,16 +234,15 @@ class SandboxManager:
 
     async def rebuild_host_ports(self) -> None:
         """Make the kernel's host port rules those of the pods that are here; for the daemon's start."""
-        if self._maps_host_ports():
-            pods = [pod_network(sandbox, "") for sandbox in self if sandbox.ready]
-            ips: dict[str, list[str]] = {sandbox.id: sandbox.record.ips for sandbox in self}
-            await self._host_ports.rebuild(
-                (pod.id, pod.port_mappings, ips[pod.id]) for pod in pods if pod.port_mappings
-            )
+        ready = [sandbox for sandbox in self if sandbox.ready] if self._maps_host_ports() else []
+        pods = [(sandbox, pod_network(sandbox, "")) for sandbox in ready]
+        await self._host_ports.rebuild(
+            (pod.id, pod.port_mappings, sandbox.record.ips) for sandbox, pod in pods if pod.port_mappings
+        )
 
     async def _detach_network(self, sandbox: Sandbox) -> None:
         await self._host_ports.remove(sandbox.id)
-        await self._network.delete(pod_network(sandbox, self._group(sandbox.record)))
+        await self._network.delete(pod_network(sandbox, self._parent(sandbox.record)))
 
     def _end_pause(self, record: SandboxRecord) -> None:
         if record.pause_pid:
