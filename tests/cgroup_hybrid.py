@@ -10,10 +10,12 @@ import os
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 _ROOT = "/sys/fs/cgroup"
-_LOCK = "/run/lock/crio-tests-cgroup"
+_MUTEX = "/run/lock/crio-tests-cgroup.mutex"
+"""Held for the moment in which mounts are made or taken away."""
+_USERS = "/run/lock/crio-tests-cgroup.users"
+"""Held, shared, by each who needs the mounts; its content names those that were made."""
 
 
 def is_hybrid() -> bool:
@@ -28,32 +30,52 @@ def _v2_controllers() -> list[str]:
 @contextmanager
 def crun_cgroups() -> Iterator[None]:
     """While this is open, crun accepts the machine's cgroup layout. The last user takes its mounts away."""
-    if not is_hybrid():
+    if not is_hybrid() and not os.path.exists(_USERS):
         yield
         return
-    os.makedirs(os.path.dirname(_LOCK), exist_ok=True)
-    lock = os.open(_LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    os.makedirs(os.path.dirname(_USERS), exist_ok=True)
+    users = os.open(_USERS, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        made = os.pread(lock, 4096, 0).decode().split()
-        for name in _v2_controllers():
-            directory = f"{_ROOT}/{name}"
-            os.makedirs(directory, exist_ok=True)
+        with _mutex():
+            fcntl.flock(users, fcntl.LOCK_SH)
+            _mount_missing(users)
+        yield
+        with _mutex():
+            try:
+                fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return
+            _unmount_made(users)
+    finally:
+        os.close(users)
+
+
+@contextmanager
+def _mutex() -> Iterator[None]:
+    fd = os.open(_MUTEX, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
+
+
+def _mount_missing(users: int) -> None:
+    made = os.pread(users, 4096, 0).decode().split()
+    for name in _v2_controllers():
+        directory = f"{_ROOT}/{name}"
+        os.makedirs(directory, exist_ok=True)
+        if not os.path.ismount(directory):
             subprocess.run(["mount", "-t", "cgroup", "-o", name, "cgroup", directory], check=True)
             made.append(name)
-        os.pwrite(lock, " ".join(made).encode(), 0)
-        fcntl.flock(lock, fcntl.LOCK_SH)
-        yield
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return
-        for name in made:
-            if subprocess.run(["umount", f"{_ROOT}/{name}"], stderr=subprocess.DEVNULL, check=False).returncode == 0:
-                os.rmdir(f"{_ROOT}/{name}")
-        Path(_LOCK).unlink(missing_ok=True)
-    finally:
-        os.close(lock)
+    os.pwrite(users, " ".join(made).encode(), 0)
+
+
+def _unmount_made(users: int) -> None:
+    for name in os.pread(users, 4096, 0).decode().split():
+        if subprocess.run(["umount", f"{_ROOT}/{name}"], stderr=subprocess.DEVNULL, check=False).returncode == 0:
+            os.rmdir(f"{_ROOT}/{name}")
+    os.ftruncate(users, 0)
 
 
 _held: list[object] = []
