@@ -37,7 +37,8 @@ class _ProtocolEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Protocol.Val
     UDP: _Protocol.ValueType  # 1
     SCTP: _Protocol.ValueType  # 2
 
-class Protocol(_Protocol, metaclass=_ProtocolEnumTypeWrapper): ...
+class Protocol(_Protocol, metaclass=_ProtocolEnumTypeWrapper):
+    """Of a published port."""
 
 TCP: Protocol.ValueType  # 0
 UDP: Protocol.ValueType  # 1
@@ -51,14 +52,21 @@ class _MountPropagation:
 class _MountPropagationEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_MountPropagation.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     PROPAGATION_PRIVATE: _MountPropagation.ValueType  # 0
+    """Neither side sees the other's ("rprivate")."""
     PROPAGATION_HOST_TO_CONTAINER: _MountPropagation.ValueType  # 1
+    """The container sees the host's ("rslave")."""
     PROPAGATION_BIDIRECTIONAL: _MountPropagation.ValueType  # 2
+    """Both see both ("rshared"); for privileged containers."""
 
-class MountPropagation(_MountPropagation, metaclass=_MountPropagationEnumTypeWrapper): ...
+class MountPropagation(_MountPropagation, metaclass=_MountPropagationEnumTypeWrapper):
+    """Whether later mounts below a mount are seen on its other side."""
 
 PROPAGATION_PRIVATE: MountPropagation.ValueType  # 0
+"""Neither side sees the other's ("rprivate")."""
 PROPAGATION_HOST_TO_CONTAINER: MountPropagation.ValueType  # 1
+"""The container sees the host's ("rslave")."""
 PROPAGATION_BIDIRECTIONAL: MountPropagation.ValueType  # 2
+"""Both see both ("rshared"); for privileged containers."""
 Global___MountPropagation: _TypeAlias = MountPropagation  # noqa: Y015
 
 class _NamespaceMode:
@@ -68,16 +76,25 @@ class _NamespaceMode:
 class _NamespaceModeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_NamespaceMode.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     POD: _NamespaceMode.ValueType  # 0
+    """All containers of the pod."""
     CONTAINER: _NamespaceMode.ValueType  # 1
+    """Nobody: each container has its own."""
     NODE: _NamespaceMode.ValueType  # 2
+    """The host: no namespace is made."""
     TARGET: _NamespaceMode.ValueType  # 3
+    """The container that target_id names; PID namespaces only."""
 
-class NamespaceMode(_NamespaceMode, metaclass=_NamespaceModeEnumTypeWrapper): ...
+class NamespaceMode(_NamespaceMode, metaclass=_NamespaceModeEnumTypeWrapper):
+    """Who shares a namespace."""
 
 POD: NamespaceMode.ValueType  # 0
+"""All containers of the pod."""
 CONTAINER: NamespaceMode.ValueType  # 1
+"""Nobody: each container has its own."""
 NODE: NamespaceMode.ValueType  # 2
+"""The host: no namespace is made."""
 TARGET: NamespaceMode.ValueType  # 3
+"""The container that target_id names; PID namespaces only."""
 Global___NamespaceMode: _TypeAlias = NamespaceMode  # noqa: Y015
 
 class _SupplementalGroupsPolicy:
@@ -87,12 +104,17 @@ class _SupplementalGroupsPolicy:
 class _SupplementalGroupsPolicyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SupplementalGroupsPolicy.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     Merge: _SupplementalGroupsPolicy.ValueType  # 0
+    """From the request and from /etc/group of the image."""
     Strict: _SupplementalGroupsPolicy.ValueType  # 1
+    """From the request alone."""
 
-class SupplementalGroupsPolicy(_SupplementalGroupsPolicy, metaclass=_SupplementalGroupsPolicyEnumTypeWrapper): ...
+class SupplementalGroupsPolicy(_SupplementalGroupsPolicy, metaclass=_SupplementalGroupsPolicyEnumTypeWrapper):
+    """Where a process gets its supplemental groups from."""
 
 Merge: SupplementalGroupsPolicy.ValueType  # 0
+"""From the request and from /etc/group of the image."""
 Strict: SupplementalGroupsPolicy.ValueType  # 1
+"""From the request alone."""
 Global___SupplementalGroupsPolicy: _TypeAlias = SupplementalGroupsPolicy  # noqa: Y015
 
 class _PodSandboxState:
@@ -102,12 +124,16 @@ class _PodSandboxState:
 class _PodSandboxStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PodSandboxState.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     SANDBOX_READY: _PodSandboxState.ValueType  # 0
+    """Its namespaces exist and containers can be made in it."""
     SANDBOX_NOTREADY: _PodSandboxState.ValueType  # 1
+    """Stopped, or lost with a reboot; only removal is left."""
 
 class PodSandboxState(_PodSandboxState, metaclass=_PodSandboxStateEnumTypeWrapper): ...
 
 SANDBOX_READY: PodSandboxState.ValueType  # 0
+"""Its namespaces exist and containers can be made in it."""
 SANDBOX_NOTREADY: PodSandboxState.ValueType  # 1
+"""Stopped, or lost with a reboot; only removal is left."""
 Global___PodSandboxState: _TypeAlias = PodSandboxState  # noqa: Y015
 
 class _Signal:
@@ -117,6 +143,7 @@ class _Signal:
 class _SignalEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Signal.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     RUNTIME_DEFAULT: _Signal.ValueType  # 0
+    """Not asked for: the image's, else SIGTERM."""
     SIGABRT: _Signal.ValueType  # 1
     SIGALRM: _Signal.ValueType  # 2
     SIGBUS: _Signal.ValueType  # 3
@@ -183,9 +210,11 @@ class _SignalEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Signal.ValueTy
     SIGRTMAXMINUS1: _Signal.ValueType  # 64
     SIGRTMAX: _Signal.ValueType  # 65
 
-class Signal(_Signal, metaclass=_SignalEnumTypeWrapper): ...
+class Signal(_Signal, metaclass=_SignalEnumTypeWrapper):
+    """Signals by name, for stop_signal. The values are this list's own, not the kernel's numbers."""
 
 RUNTIME_DEFAULT: Signal.ValueType  # 0
+"""Not asked for: the image's, else SIGTERM."""
 SIGABRT: Signal.ValueType  # 1
 SIGALRM: Signal.ValueType  # 2
 SIGBUS: Signal.ValueType  # 3
@@ -260,16 +289,22 @@ class _ContainerState:
 class _ContainerStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ContainerState.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     CONTAINER_CREATED: _ContainerState.ValueType  # 0
+    """Ready to start; its process waits."""
     CONTAINER_RUNNING: _ContainerState.ValueType  # 1
     CONTAINER_EXITED: _ContainerState.ValueType  # 2
+    """Its first process has ended; exit_code and finished_at tell how and when."""
     CONTAINER_UNKNOWN: _ContainerState.ValueType  # 3
+    """The runtime cannot tell, for instance because its records are lost."""
 
 class ContainerState(_ContainerState, metaclass=_ContainerStateEnumTypeWrapper): ...
 
 CONTAINER_CREATED: ContainerState.ValueType  # 0
+"""Ready to start; its process waits."""
 CONTAINER_RUNNING: ContainerState.ValueType  # 1
 CONTAINER_EXITED: ContainerState.ValueType  # 2
+"""Its first process has ended; exit_code and finished_at tell how and when."""
 CONTAINER_UNKNOWN: ContainerState.ValueType  # 3
+"""The runtime cannot tell, for instance because its records are lost."""
 Global___ContainerState: _TypeAlias = ContainerState  # noqa: Y015
 
 class _ContainerEventType:
@@ -283,7 +318,8 @@ class _ContainerEventTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Co
     CONTAINER_STOPPED_EVENT: _ContainerEventType.ValueType  # 2
     CONTAINER_DELETED_EVENT: _ContainerEventType.ValueType  # 3
 
-class ContainerEventType(_ContainerEventType, metaclass=_ContainerEventTypeEnumTypeWrapper): ...
+class ContainerEventType(_ContainerEventType, metaclass=_ContainerEventTypeEnumTypeWrapper):
+    """What happened to a container."""
 
 CONTAINER_CREATED_EVENT: ContainerEventType.ValueType  # 0
 CONTAINER_STARTED_EVENT: ContainerEventType.ValueType  # 1
@@ -298,12 +334,17 @@ class _MetricType:
 class _MetricTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_MetricType.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     COUNTER: _MetricType.ValueType  # 0
+    """Only ever grows, but for restarts."""
     GAUGE: _MetricType.ValueType  # 1
+    """Goes up and down."""
 
-class MetricType(_MetricType, metaclass=_MetricTypeEnumTypeWrapper): ...
+class MetricType(_MetricType, metaclass=_MetricTypeEnumTypeWrapper):
+    """How to read a metric's value."""
 
 COUNTER: MetricType.ValueType  # 0
+"""Only ever grows, but for restarts."""
 GAUGE: MetricType.ValueType  # 1
+"""Goes up and down."""
 Global___MetricType: _TypeAlias = MetricType  # noqa: Y015
 
 class _CgroupDriver:
@@ -313,12 +354,17 @@ class _CgroupDriver:
 class _CgroupDriverEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CgroupDriver.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     SYSTEMD: _CgroupDriver.ValueType  # 0
+    """By asking systemd, under names of slices and scopes."""
     CGROUPFS: _CgroupDriver.ValueType  # 1
+    """As directories, under plain paths."""
 
-class CgroupDriver(_CgroupDriver, metaclass=_CgroupDriverEnumTypeWrapper): ...
+class CgroupDriver(_CgroupDriver, metaclass=_CgroupDriverEnumTypeWrapper):
+    """How control groups are made."""
 
 SYSTEMD: CgroupDriver.ValueType  # 0
+"""By asking systemd, under names of slices and scopes."""
 CGROUPFS: CgroupDriver.ValueType  # 1
+"""As directories, under plain paths."""
 Global___CgroupDriver: _TypeAlias = CgroupDriver  # noqa: Y015
 
 @_typing.final
@@ -327,6 +373,7 @@ class VersionRequest(_message.Message):
 
     VERSION_FIELD_NUMBER: _builtins.int
     version: _builtins.str
+    """The client's version of the kubelet interface; not used to choose anything."""
     def __init__(
         self,
         *,
@@ -349,9 +396,11 @@ class VersionResponse(_message.Message):
     RUNTIME_VERSION_FIELD_NUMBER: _builtins.int
     RUNTIME_API_VERSION_FIELD_NUMBER: _builtins.int
     version: _builtins.str
+    """Of the kubelet's runtime interface, always "0.1.0"."""
     runtime_name: _builtins.str
     runtime_version: _builtins.str
     runtime_api_version: _builtins.str
+    """Of this interface: "v1"."""
     def __init__(
         self,
         *,
@@ -370,17 +419,25 @@ Global___VersionResponse: _TypeAlias = VersionResponse  # noqa: Y015
 
 @_typing.final
 class DNSConfig(_message.Message):
+    """What a pod's resolv.conf is made of; with nothing set it is the host's."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     SERVERS_FIELD_NUMBER: _builtins.int
     SEARCHES_FIELD_NUMBER: _builtins.int
     OPTIONS_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def servers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def servers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Addresses."""
+
     @_builtins.property
-    def searches(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def searches(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Domains."""
+
     @_builtins.property
-    def options(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def options(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """As in resolv.conf(5): "ndots:5"."""
+
     def __init__(
         self,
         *,
@@ -398,6 +455,8 @@ Global___DNSConfig: _TypeAlias = DNSConfig  # noqa: Y015
 
 @_typing.final
 class PortMapping(_message.Message):
+    """A port of the pod that is published on the host."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     PROTOCOL_FIELD_NUMBER: _builtins.int
@@ -407,7 +466,9 @@ class PortMapping(_message.Message):
     protocol: Global___Protocol.ValueType
     container_port: _builtins.int
     host_port: _builtins.int
+    """0 publishes nothing."""
     host_ip: _builtins.str
+    """Empty means all of the host's addresses."""
     def __init__(
         self,
         *,
@@ -426,6 +487,8 @@ Global___PortMapping: _TypeAlias = PortMapping  # noqa: Y015
 
 @_typing.final
 class Mount(_message.Message):
+    """A directory, file or image that a container sees at a path of its own."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     CONTAINER_PATH_FIELD_NUMBER: _builtins.int
@@ -439,18 +502,27 @@ class Mount(_message.Message):
     IMAGE_FIELD_NUMBER: _builtins.int
     IMAGE_SUB_PATH_FIELD_NUMBER: _builtins.int
     container_path: _builtins.str
+    """Absolute, inside the container."""
     host_path: _builtins.str
+    """Absolute. Made as a directory if it is missing; empty for an image."""
     readonly: _builtins.bool
     selinux_relabel: _builtins.bool
+    """The content may be given the container's label."""
     propagation: Global___MountPropagation.ValueType
     recursive_read_only: _builtins.bool
+    """Mounts below it are read-only too. Needs readonly, private propagation and a handler with the feature."""
     image_sub_path: _builtins.str
+    """A directory inside the image; relative, and nothing outside it."""
     @_builtins.property
-    def uidMappings(self) -> _containers.RepeatedCompositeFieldContainer[Global___IDMapping]: ...
+    def uidMappings(self) -> _containers.RepeatedCompositeFieldContainer[Global___IDMapping]:
+        """For an id-mapped mount, together with gidMappings."""
+
     @_builtins.property
     def gidMappings(self) -> _containers.RepeatedCompositeFieldContainer[Global___IDMapping]: ...
     @_builtins.property
-    def image(self) -> Global___ImageSpec: ...
+    def image(self) -> Global___ImageSpec:
+        """The image to mount, in place of host_path; already pulled."""
+
     def __init__(
         self,
         *,
@@ -475,14 +547,19 @@ Global___Mount: _TypeAlias = Mount  # noqa: Y015
 
 @_typing.final
 class IDMapping(_message.Message):
+    """A run of user or group ids, and what it is outside."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     HOST_ID_FIELD_NUMBER: _builtins.int
     CONTAINER_ID_FIELD_NUMBER: _builtins.int
     LENGTH_FIELD_NUMBER: _builtins.int
     host_id: _builtins.int
+    """First id on the host."""
     container_id: _builtins.int
+    """First id inside."""
     length: _builtins.int
+    """How many."""
     def __init__(
         self,
         *,
@@ -500,14 +577,19 @@ Global___IDMapping: _TypeAlias = IDMapping  # noqa: Y015
 
 @_typing.final
 class UserNamespace(_message.Message):
+    """The pod's user namespace."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     MODE_FIELD_NUMBER: _builtins.int
     UIDS_FIELD_NUMBER: _builtins.int
     GIDS_FIELD_NUMBER: _builtins.int
     mode: Global___NamespaceMode.ValueType
+    """POD or NODE."""
     @_builtins.property
-    def uids(self) -> _containers.RepeatedCompositeFieldContainer[Global___IDMapping]: ...
+    def uids(self) -> _containers.RepeatedCompositeFieldContainer[Global___IDMapping]:
+        """With mode POD: exactly one run, as gids."""
+
     @_builtins.property
     def gids(self) -> _containers.RepeatedCompositeFieldContainer[Global___IDMapping]: ...
     def __init__(
@@ -527,6 +609,8 @@ Global___UserNamespace: _TypeAlias = UserNamespace  # noqa: Y015
 
 @_typing.final
 class NamespaceOption(_message.Message):
+    """Which namespaces are shared, and with whom."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     NETWORK_FIELD_NUMBER: _builtins.int
@@ -535,9 +619,13 @@ class NamespaceOption(_message.Message):
     TARGET_ID_FIELD_NUMBER: _builtins.int
     USERNS_OPTIONS_FIELD_NUMBER: _builtins.int
     network: Global___NamespaceMode.ValueType
+    """POD or NODE."""
     pid: Global___NamespaceMode.ValueType
+    """Any mode."""
     ipc: Global___NamespaceMode.ValueType
+    """POD or NODE."""
     target_id: _builtins.str
+    """The container whose PID namespace is entered, with TARGET."""
     @_builtins.property
     def userns_options(self) -> Global___UserNamespace: ...
     def __init__(
@@ -559,6 +647,8 @@ Global___NamespaceOption: _TypeAlias = NamespaceOption  # noqa: Y015
 
 @_typing.final
 class Int64Value(_message.Message):
+    """A number that can be absent: 0 and "not set" differ."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     VALUE_FIELD_NUMBER: _builtins.int
@@ -578,6 +668,8 @@ Global___Int64Value: _TypeAlias = Int64Value  # noqa: Y015
 
 @_typing.final
 class LinuxSandboxSecurityContext(_message.Message):
+    """What a pod as a whole may do."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     NAMESPACE_OPTIONS_FIELD_NUMBER: _builtins.int
@@ -594,20 +686,29 @@ class LinuxSandboxSecurityContext(_message.Message):
     readonly_rootfs: _builtins.bool
     supplemental_groups_policy: Global___SupplementalGroupsPolicy.ValueType
     privileged: _builtins.bool
+    """The pod may hold privileged containers."""
     @_builtins.property
     @_deprecated("""This field has been marked as deprecated using proto field options.""")
-    def seccomp_profile_path(self) -> _builtins.str: ...
+    def seccomp_profile_path(self) -> _builtins.str:
+        """Use seccomp."""
+
     @seccomp_profile_path.setter
     @_deprecated("""This field has been marked as deprecated using proto field options.""")
-    def seccomp_profile_path(self, value: _builtins.str) -> None: ...
+    def seccomp_profile_path(self, value: _builtins.str) -> None:
+        """Use seccomp."""
+
     @_builtins.property
     def namespace_options(self) -> Global___NamespaceOption: ...
     @_builtins.property
     def selinux_options(self) -> Global___SELinuxOption: ...
     @_builtins.property
-    def run_as_user(self) -> Global___Int64Value: ...
+    def run_as_user(self) -> Global___Int64Value:
+        """For processes of the pod itself, where there are any."""
+
     @_builtins.property
-    def run_as_group(self) -> Global___Int64Value: ...
+    def run_as_group(self) -> Global___Int64Value:
+        """Only with run_as_user."""
+
     @_builtins.property
     def supplemental_groups(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
     @_builtins.property
@@ -639,6 +740,8 @@ Global___LinuxSandboxSecurityContext: _TypeAlias = LinuxSandboxSecurityContext  
 
 @_typing.final
 class SecurityProfile(_message.Message):
+    """A seccomp or AppArmor profile."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     class _ProfileType:
@@ -660,6 +763,7 @@ class SecurityProfile(_message.Message):
     LOCALHOST_REF_FIELD_NUMBER: _builtins.int
     profile_type: Global___SecurityProfile.ProfileType.ValueType
     localhost_ref: _builtins.str
+    """With Localhost: a file's path for seccomp, a loaded profile's name for AppArmor."""
     def __init__(
         self,
         *,
@@ -676,6 +780,8 @@ Global___SecurityProfile: _TypeAlias = SecurityProfile  # noqa: Y015
 
 @_typing.final
 class LinuxPodSandboxConfig(_message.Message):
+    """What only pods on Linux have."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     @_typing.final
@@ -704,14 +810,21 @@ class LinuxPodSandboxConfig(_message.Message):
     OVERHEAD_FIELD_NUMBER: _builtins.int
     RESOURCES_FIELD_NUMBER: _builtins.int
     cgroup_parent: _builtins.str
+    """The pod's control group, made by the kubelet: a slice's name or a path, after the driver."""
     @_builtins.property
     def security_context(self) -> Global___LinuxSandboxSecurityContext: ...
     @_builtins.property
-    def sysctls(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
+    def sysctls(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Of the pod's namespaces, by name: "net.core.somaxconn"."""
+
     @_builtins.property
-    def overhead(self) -> Global___LinuxContainerResources: ...
+    def overhead(self) -> Global___LinuxContainerResources:
+        """What the runtime class itself costs a pod. For information."""
+
     @_builtins.property
-    def resources(self) -> Global___LinuxContainerResources: ...
+    def resources(self) -> Global___LinuxContainerResources:
+        """Sum of the containers' resources. For information."""
+
     def __init__(
         self,
         *,
@@ -731,6 +844,8 @@ Global___LinuxPodSandboxConfig: _TypeAlias = LinuxPodSandboxConfig  # noqa: Y015
 
 @_typing.final
 class PodSandboxMetadata(_message.Message):
+    """A pod's name. The four together are its identity."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     NAME_FIELD_NUMBER: _builtins.int
@@ -741,6 +856,7 @@ class PodSandboxMetadata(_message.Message):
     uid: _builtins.str
     namespace: _builtins.str
     attempt: _builtins.int
+    """Counts the sandboxes made for the same pod, from 0."""
     def __init__(
         self,
         *,
@@ -759,6 +875,8 @@ Global___PodSandboxMetadata: _TypeAlias = PodSandboxMetadata  # noqa: Y015
 
 @_typing.final
 class PodSandboxConfig(_message.Message):
+    """All that is wanted of a pod; kept until it is removed."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     @_typing.final
@@ -811,17 +929,25 @@ class PodSandboxConfig(_message.Message):
     LINUX_FIELD_NUMBER: _builtins.int
     WINDOWS_FIELD_NUMBER: _builtins.int
     hostname: _builtins.str
+    """Empty with the host's network."""
     log_directory: _builtins.str
+    """Absolute, on the host; containers' log paths are relative to it."""
     @_builtins.property
     def metadata(self) -> Global___PodSandboxMetadata: ...
     @_builtins.property
-    def dns_config(self) -> Global___DNSConfig: ...
+    def dns_config(self) -> Global___DNSConfig:
+        """Unset: the host's resolv.conf."""
+
     @_builtins.property
     def port_mappings(self) -> _containers.RepeatedCompositeFieldContainer[Global___PortMapping]: ...
     @_builtins.property
-    def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
+    def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Given back as they are and usable in selectors."""
+
     @_builtins.property
-    def annotations(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
+    def annotations(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Given back as they are. Some ask the runtime for something; which ones, its handler allows."""
+
     @_builtins.property
     def linux(self) -> Global___LinuxPodSandboxConfig: ...
     @_builtins.property
@@ -854,6 +980,7 @@ class RunPodSandboxRequest(_message.Message):
     CONFIG_FIELD_NUMBER: _builtins.int
     RUNTIME_HANDLER_FIELD_NUMBER: _builtins.int
     runtime_handler: _builtins.str
+    """A configured runtime's name; empty is the default one."""
     @_builtins.property
     def config(self) -> Global___PodSandboxConfig: ...
     def __init__(
@@ -965,6 +1092,7 @@ class PodSandboxStatusRequest(_message.Message):
     VERBOSE_FIELD_NUMBER: _builtins.int
     pod_sandbox_id: _builtins.str
     verbose: _builtins.bool
+    """Fill info."""
     def __init__(
         self,
         *,
@@ -981,6 +1109,8 @@ Global___PodSandboxStatusRequest: _TypeAlias = PodSandboxStatusRequest  # noqa: 
 
 @_typing.final
 class PodIP(_message.Message):
+    """One address, without prefix length."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     IP_FIELD_NUMBER: _builtins.int
@@ -1000,13 +1130,18 @@ Global___PodIP: _TypeAlias = PodIP  # noqa: Y015
 
 @_typing.final
 class PodSandboxNetworkStatus(_message.Message):
+    """A pod's addresses; empty with the host's network."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     IP_FIELD_NUMBER: _builtins.int
     ADDITIONAL_IPS_FIELD_NUMBER: _builtins.int
     ip: _builtins.str
+    """The first one."""
     @_builtins.property
-    def additional_ips(self) -> _containers.RepeatedCompositeFieldContainer[Global___PodIP]: ...
+    def additional_ips(self) -> _containers.RepeatedCompositeFieldContainer[Global___PodIP]:
+        """The rest, for pods with two families."""
+
     def __init__(
         self,
         *,
@@ -1023,6 +1158,8 @@ Global___PodSandboxNetworkStatus: _TypeAlias = PodSandboxNetworkStatus  # noqa: 
 
 @_typing.final
 class Namespace(_message.Message):
+    """A pod's namespaces, told as they were asked for."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     OPTIONS_FIELD_NUMBER: _builtins.int
@@ -1117,6 +1254,7 @@ class PodSandboxStatus(_message.Message):
     id: _builtins.str
     state: Global___PodSandboxState.ValueType
     created_at: _builtins.int
+    """In nanoseconds since 1970."""
     runtime_handler: _builtins.str
     @_builtins.property
     def metadata(self) -> Global___PodSandboxMetadata: ...
@@ -1178,12 +1316,17 @@ class PodSandboxStatusResponse(_message.Message):
     CONTAINERS_STATUSES_FIELD_NUMBER: _builtins.int
     TIMESTAMP_FIELD_NUMBER: _builtins.int
     timestamp: _builtins.int
+    """When this was true, in nanoseconds since 1970; with containers_statuses."""
     @_builtins.property
     def status(self) -> Global___PodSandboxStatus: ...
     @_builtins.property
-    def info(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
+    def info(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """With verbose: JSON texts for people and tools; no stable interface."""
+
     @_builtins.property
-    def containers_statuses(self) -> _containers.RepeatedCompositeFieldContainer[Global___ContainerStatus]: ...
+    def containers_statuses(self) -> _containers.RepeatedCompositeFieldContainer[Global___ContainerStatus]:
+        """Filled for clients that follow events."""
+
     def __init__(
         self,
         *,
@@ -1202,6 +1345,8 @@ Global___PodSandboxStatusResponse: _TypeAlias = PodSandboxStatusResponse  # noqa
 
 @_typing.final
 class PodSandboxStateValue(_message.Message):
+    """A state that can be absent."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     STATE_FIELD_NUMBER: _builtins.int
@@ -1221,6 +1366,8 @@ Global___PodSandboxStateValue: _TypeAlias = PodSandboxStateValue  # noqa: Y015
 
 @_typing.final
 class PodSandboxFilter(_message.Message):
+    """What is given must hold together; nothing given selects all."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     @_typing.final
@@ -1247,10 +1394,13 @@ class PodSandboxFilter(_message.Message):
     STATE_FIELD_NUMBER: _builtins.int
     LABEL_SELECTOR_FIELD_NUMBER: _builtins.int
     id: _builtins.str
+    """A prefix will do."""
     @_builtins.property
     def state(self) -> Global___PodSandboxStateValue: ...
     @_builtins.property
-    def label_selector(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
+    def label_selector(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Each label must be there with this very value."""
+
     def __init__(
         self,
         *,
@@ -1288,6 +1438,8 @@ Global___ListPodSandboxRequest: _TypeAlias = ListPodSandboxRequest  # noqa: Y015
 
 @_typing.final
 class PodSandbox(_message.Message):
+    """A pod in a list."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     @_typing.final
@@ -1340,6 +1492,7 @@ class PodSandbox(_message.Message):
     id: _builtins.str
     state: Global___PodSandboxState.ValueType
     created_at: _builtins.int
+    """In nanoseconds since 1970."""
     runtime_handler: _builtins.str
     @_builtins.property
     def metadata(self) -> Global___PodSandboxMetadata: ...
@@ -1408,6 +1561,8 @@ Global___StreamPodSandboxesRequest: _TypeAlias = StreamPodSandboxesRequest  # no
 
 @_typing.final
 class StreamPodSandboxesResponse(_message.Message):
+    """One part of the list."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     POD_SANDBOXES_FIELD_NUMBER: _builtins.int
@@ -1467,6 +1622,8 @@ Global___PodSandboxStatsResponse: _TypeAlias = PodSandboxStatsResponse  # noqa: 
 
 @_typing.final
 class PodSandboxStatsFilter(_message.Message):
+    """As PodSandboxFilter."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     @_typing.final
@@ -1570,6 +1727,8 @@ Global___StreamPodSandboxStatsRequest: _TypeAlias = StreamPodSandboxStatsRequest
 
 @_typing.final
 class StreamPodSandboxStatsResponse(_message.Message):
+    """One part of the list."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     POD_SANDBOX_STATS_FIELD_NUMBER: _builtins.int
@@ -1590,6 +1749,8 @@ Global___StreamPodSandboxStatsResponse: _TypeAlias = StreamPodSandboxStatsRespon
 
 @_typing.final
 class PodSandboxAttributes(_message.Message):
+    """Whose figures these are."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     @_typing.final
@@ -1661,6 +1822,8 @@ Global___PodSandboxAttributes: _TypeAlias = PodSandboxAttributes  # noqa: Y015
 
 @_typing.final
 class PodSandboxStats(_message.Message):
+    """What a pod uses."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     ATTRIBUTES_FIELD_NUMBER: _builtins.int
@@ -1689,6 +1852,8 @@ Global___PodSandboxStats: _TypeAlias = PodSandboxStats  # noqa: Y015
 
 @_typing.final
 class LinuxPodSandboxStats(_message.Message):
+    """Figures of the pod's control group and network namespace."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     CPU_FIELD_NUMBER: _builtins.int
@@ -1704,7 +1869,9 @@ class LinuxPodSandboxStats(_message.Message):
     @_builtins.property
     def network(self) -> Global___NetworkUsage: ...
     @_builtins.property
-    def process(self) -> Global___ProcessUsage: ...
+    def process(self) -> Global___ProcessUsage:
+        """Of the pod as a whole."""
+
     @_builtins.property
     def containers(self) -> _containers.RepeatedCompositeFieldContainer[Global___ContainerStats]: ...
     @_builtins.property
@@ -1729,6 +1896,8 @@ Global___LinuxPodSandboxStats: _TypeAlias = LinuxPodSandboxStats  # noqa: Y015
 
 @_typing.final
 class WindowsPodSandboxStats(_message.Message):
+    """Not filled on Linux, as all messages named Windows."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     CPU_FIELD_NUMBER: _builtins.int
@@ -1765,16 +1934,23 @@ Global___WindowsPodSandboxStats: _TypeAlias = WindowsPodSandboxStats  # noqa: Y0
 
 @_typing.final
 class NetworkUsage(_message.Message):
+    """Interfaces of a pod's network namespace; not given with the host's network."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     TIMESTAMP_FIELD_NUMBER: _builtins.int
     DEFAULT_INTERFACE_FIELD_NUMBER: _builtins.int
     INTERFACES_FIELD_NUMBER: _builtins.int
     timestamp: _builtins.int
+    """In nanoseconds since 1970, as all timestamps of figures."""
     @_builtins.property
-    def default_interface(self) -> Global___NetworkInterfaceUsage: ...
+    def default_interface(self) -> Global___NetworkInterfaceUsage:
+        """The one of the default route."""
+
     @_builtins.property
-    def interfaces(self) -> _containers.RepeatedCompositeFieldContainer[Global___NetworkInterfaceUsage]: ...
+    def interfaces(self) -> _containers.RepeatedCompositeFieldContainer[Global___NetworkInterfaceUsage]:
+        """The others."""
+
     def __init__(
         self,
         *,
@@ -1819,6 +1995,8 @@ Global___WindowsNetworkUsage: _TypeAlias = WindowsNetworkUsage  # noqa: Y015
 
 @_typing.final
 class NetworkInterfaceUsage(_message.Message):
+    """Sums since the interface was made."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     NAME_FIELD_NUMBER: _builtins.int
@@ -1889,6 +2067,8 @@ Global___WindowsNetworkInterfaceUsage: _TypeAlias = WindowsNetworkInterfaceUsage
 
 @_typing.final
 class ProcessUsage(_message.Message):
+    """How many processes there are."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     TIMESTAMP_FIELD_NUMBER: _builtins.int
@@ -1935,6 +2115,8 @@ Global___WindowsProcessUsage: _TypeAlias = WindowsProcessUsage  # noqa: Y015
 
 @_typing.final
 class ImageSpec(_message.Message):
+    """Names an image."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     @_typing.final
@@ -1963,9 +2145,13 @@ class ImageSpec(_message.Message):
     RUNTIME_HANDLER_FIELD_NUMBER: _builtins.int
     IMAGE_REF_FIELD_NUMBER: _builtins.int
     image: _builtins.str
+    """A name with tag or digest, or an image's id."""
     user_specified_image: _builtins.str
+    """As the pod's author wrote it."""
     runtime_handler: _builtins.str
+    """Whose image this is, where handlers have stores of their own."""
     image_ref: _builtins.str
+    """As PullImage answered it."""
     @_builtins.property
     def annotations(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
     def __init__(
@@ -1987,6 +2173,8 @@ Global___ImageSpec: _TypeAlias = ImageSpec  # noqa: Y015
 
 @_typing.final
 class KeyValue(_message.Message):
+    """An environment variable. The value may be any bytes but NUL."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     KEY_FIELD_NUMBER: _builtins.int
@@ -2009,6 +2197,8 @@ Global___KeyValue: _TypeAlias = KeyValue  # noqa: Y015
 
 @_typing.final
 class LinuxContainerResources(_message.Message):
+    """Limits. Zero and empty mean "not set", and in an update "as before"."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     @_typing.final
@@ -2042,17 +2232,27 @@ class LinuxContainerResources(_message.Message):
     UNIFIED_FIELD_NUMBER: _builtins.int
     MEMORY_SWAP_LIMIT_IN_BYTES_FIELD_NUMBER: _builtins.int
     cpu_period: _builtins.int
+    """In microseconds."""
     cpu_quota: _builtins.int
+    """In microseconds of each period; -1 is no limit."""
     cpu_shares: _builtins.int
+    """A weight against others, 2 to 262144."""
     memory_limit_in_bytes: _builtins.int
+    """Above this the kernel kills."""
     oom_score_adj: _builtins.int
+    """Who is killed first, -1000 to 1000."""
     cpuset_cpus: _builtins.str
+    """As a list: "0-3,8"."""
     cpuset_mems: _builtins.str
+    """Memory nodes, as cpuset_cpus."""
     memory_swap_limit_in_bytes: _builtins.int
+    """Of memory and swap together, as in cgroup v1."""
     @_builtins.property
     def hugepage_limits(self) -> _containers.RepeatedCompositeFieldContainer[Global___HugepageLimit]: ...
     @_builtins.property
-    def unified(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
+    def unified(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Files of cgroup v2 and what to write: "memory.high" to "1048576"."""
+
     def __init__(
         self,
         *,
@@ -2077,12 +2277,16 @@ Global___LinuxContainerResources: _TypeAlias = LinuxContainerResources  # noqa: 
 
 @_typing.final
 class HugepageLimit(_message.Message):
+    """One size of huge pages."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     LIMIT_FIELD_NUMBER: _builtins.int
     page_size: _builtins.str
+    """As the kernel writes it: "2MB"."""
     limit: _builtins.int
+    """In bytes."""
     def __init__(
         self,
         *,
@@ -2099,6 +2303,8 @@ Global___HugepageLimit: _TypeAlias = HugepageLimit  # noqa: Y015
 
 @_typing.final
 class SELinuxOption(_message.Message):
+    """Parts of a label; empty ones are the runtime's choice."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     USER_FIELD_NUMBER: _builtins.int
@@ -2127,6 +2333,8 @@ Global___SELinuxOption: _TypeAlias = SELinuxOption  # noqa: Y015
 
 @_typing.final
 class Capability(_message.Message):
+    """Changes to the runtime's default set; names without CAP_, or "ALL"."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     ADD_CAPABILITIES_FIELD_NUMBER: _builtins.int
@@ -2135,9 +2343,13 @@ class Capability(_message.Message):
     @_builtins.property
     def add_capabilities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
-    def drop_capabilities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def drop_capabilities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """"ALL" here and single names above leave just these."""
+
     @_builtins.property
-    def add_ambient_capabilities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def add_ambient_capabilities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Kept by unprivileged users' processes across execve."""
+
     def __init__(
         self,
         *,
@@ -2155,6 +2367,8 @@ Global___Capability: _TypeAlias = Capability  # noqa: Y015
 
 @_typing.final
 class LinuxContainerSecurityContext(_message.Message):
+    """What a container may do."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     CAPABILITIES_FIELD_NUMBER: _builtins.int
@@ -2175,22 +2389,33 @@ class LinuxContainerSecurityContext(_message.Message):
     APPARMOR_PROFILE_FIELD_NUMBER: _builtins.int
     SECCOMP_PROFILE_PATH_FIELD_NUMBER: _builtins.int
     privileged: _builtins.bool
+    """All capabilities and devices, no seccomp, nothing masked. The pod must be privileged too."""
     run_as_username: _builtins.str
+    """Looked up in the image's /etc/passwd."""
     readonly_rootfs: _builtins.bool
     supplemental_groups_policy: Global___SupplementalGroupsPolicy.ValueType
     no_new_privs: _builtins.bool
+    """No set-user-id program and no file capability adds anything."""
     @_builtins.property
     @_deprecated("""This field has been marked as deprecated using proto field options.""")
-    def apparmor_profile(self) -> _builtins.str: ...
+    def apparmor_profile(self) -> _builtins.str:
+        """Use apparmor."""
+
     @apparmor_profile.setter
     @_deprecated("""This field has been marked as deprecated using proto field options.""")
-    def apparmor_profile(self, value: _builtins.str) -> None: ...
+    def apparmor_profile(self, value: _builtins.str) -> None:
+        """Use apparmor."""
+
     @_builtins.property
     @_deprecated("""This field has been marked as deprecated using proto field options.""")
-    def seccomp_profile_path(self) -> _builtins.str: ...
+    def seccomp_profile_path(self) -> _builtins.str:
+        """Use seccomp."""
+
     @seccomp_profile_path.setter
     @_deprecated("""This field has been marked as deprecated using proto field options.""")
-    def seccomp_profile_path(self, value: _builtins.str) -> None: ...
+    def seccomp_profile_path(self, value: _builtins.str) -> None:
+        """Use seccomp."""
+
     @_builtins.property
     def capabilities(self) -> Global___Capability: ...
     @_builtins.property
@@ -2198,15 +2423,23 @@ class LinuxContainerSecurityContext(_message.Message):
     @_builtins.property
     def selinux_options(self) -> Global___SELinuxOption: ...
     @_builtins.property
-    def run_as_user(self) -> Global___Int64Value: ...
+    def run_as_user(self) -> Global___Int64Value:
+        """Wins over run_as_username; neither leaves it to the image."""
+
     @_builtins.property
-    def run_as_group(self) -> Global___Int64Value: ...
+    def run_as_group(self) -> Global___Int64Value:
+        """Only with a user."""
+
     @_builtins.property
     def supplemental_groups(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
     @_builtins.property
-    def masked_paths(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def masked_paths(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Not to be seen in the container."""
+
     @_builtins.property
-    def readonly_paths(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def readonly_paths(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """To be seen, not written."""
+
     @_builtins.property
     def seccomp(self) -> Global___SecurityProfile: ...
     @_builtins.property
@@ -2242,6 +2475,8 @@ Global___LinuxContainerSecurityContext: _TypeAlias = LinuxContainerSecurityConte
 
 @_typing.final
 class LinuxContainerConfig(_message.Message):
+    """What only containers on Linux have."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     RESOURCES_FIELD_NUMBER: _builtins.int
@@ -2266,6 +2501,8 @@ Global___LinuxContainerConfig: _TypeAlias = LinuxContainerConfig  # noqa: Y015
 
 @_typing.final
 class LinuxContainerUser(_message.Message):
+    """The user that the first process got."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     UID_FIELD_NUMBER: _builtins.int
@@ -2340,6 +2577,8 @@ Global___WindowsSandboxSecurityContext: _TypeAlias = WindowsSandboxSecurityConte
 
 @_typing.final
 class WindowsPodSandboxConfig(_message.Message):
+    """Ignored on Linux."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     SECURITY_CONTEXT_FIELD_NUMBER: _builtins.int
@@ -2385,6 +2624,8 @@ Global___WindowsContainerSecurityContext: _TypeAlias = WindowsContainerSecurityC
 
 @_typing.final
 class WindowsContainerConfig(_message.Message):
+    """Ignored on Linux."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     RESOURCES_FIELD_NUMBER: _builtins.int
@@ -2466,12 +2707,15 @@ Global___WindowsCpuGroupAffinity: _TypeAlias = WindowsCpuGroupAffinity  # noqa: 
 
 @_typing.final
 class ContainerMetadata(_message.Message):
+    """A container's name. With its pod it is its identity."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     NAME_FIELD_NUMBER: _builtins.int
     ATTEMPT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     attempt: _builtins.int
+    """Counts the containers made under this name, from 0."""
     def __init__(
         self,
         *,
@@ -2488,6 +2732,8 @@ Global___ContainerMetadata: _TypeAlias = ContainerMetadata  # noqa: Y015
 
 @_typing.final
 class Device(_message.Message):
+    """A device of the host in the container."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     CONTAINER_PATH_FIELD_NUMBER: _builtins.int
@@ -2495,7 +2741,9 @@ class Device(_message.Message):
     PERMISSIONS_FIELD_NUMBER: _builtins.int
     container_path: _builtins.str
     host_path: _builtins.str
+    """A device, or a directory of them."""
     permissions: _builtins.str
+    """Letters of "rwm": read, write, make nodes."""
     def __init__(
         self,
         *,
@@ -2513,10 +2761,13 @@ Global___Device: _TypeAlias = Device  # noqa: Y015
 
 @_typing.final
 class CDIDevice(_message.Message):
+    """A device that a CDI file of the host describes."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     NAME_FIELD_NUMBER: _builtins.int
     name: _builtins.str
+    """Fully: "vendor.com/class=name"."""
     def __init__(
         self,
         *,
@@ -2532,6 +2783,8 @@ Global___CDIDevice: _TypeAlias = CDIDevice  # noqa: Y015
 
 @_typing.final
 class ContainerConfig(_message.Message):
+    """All that is wanted of a container; kept until it is removed."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     @_typing.final
@@ -2593,21 +2846,35 @@ class ContainerConfig(_message.Message):
     CDI_DEVICES_FIELD_NUMBER: _builtins.int
     STOP_SIGNAL_FIELD_NUMBER: _builtins.int
     working_dir: _builtins.str
+    """Empty: the image's, else "/"."""
     log_path: _builtins.str
+    """Relative to the pod's log_directory."""
     stdin: _builtins.bool
+    """Keep an input open for attach."""
     stdin_once: _builtins.bool
+    """Close the input when the first attached client leaves."""
     tty: _builtins.bool
+    """Give it a terminal; its output is then one stream."""
     stop_signal: Global___Signal.ValueType
+    """Over the image's."""
     @_builtins.property
     def metadata(self) -> Global___ContainerMetadata: ...
     @_builtins.property
-    def image(self) -> Global___ImageSpec: ...
+    def image(self) -> Global___ImageSpec:
+        """Must be here already: pulling is a call of its own."""
+
     @_builtins.property
-    def command(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def command(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Replaces the image's entrypoint, and with it the image's arguments."""
+
     @_builtins.property
-    def args(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def args(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Replaces the image's arguments."""
+
     @_builtins.property
-    def envs(self) -> _containers.RepeatedCompositeFieldContainer[Global___KeyValue]: ...
+    def envs(self) -> _containers.RepeatedCompositeFieldContainer[Global___KeyValue]:
+        """Over the image's."""
+
     @_builtins.property
     def mounts(self) -> _containers.RepeatedCompositeFieldContainer[Global___Mount]: ...
     @_builtins.property
@@ -2663,7 +2930,9 @@ class CreateContainerRequest(_message.Message):
     @_builtins.property
     def config(self) -> Global___ContainerConfig: ...
     @_builtins.property
-    def sandbox_config(self) -> Global___PodSandboxConfig: ...
+    def sandbox_config(self) -> Global___PodSandboxConfig:
+        """As it was given to RunPodSandbox."""
+
     def __init__(
         self,
         *,
@@ -2740,6 +3009,7 @@ class StopContainerRequest(_message.Message):
     TIMEOUT_FIELD_NUMBER: _builtins.int
     container_id: _builtins.str
     timeout: _builtins.int
+    """In seconds between the stop signal and SIGKILL; 0 kills at once. A repeated call may shorten it."""
     def __init__(
         self,
         *,
@@ -2805,6 +3075,8 @@ Global___RemoveContainerResponse: _TypeAlias = RemoveContainerResponse  # noqa: 
 
 @_typing.final
 class ContainerStateValue(_message.Message):
+    """A state that can be absent."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     STATE_FIELD_NUMBER: _builtins.int
@@ -2824,6 +3096,8 @@ Global___ContainerStateValue: _TypeAlias = ContainerStateValue  # noqa: Y015
 
 @_typing.final
 class ContainerFilter(_message.Message):
+    """What is given must hold together; nothing given selects all."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     @_typing.final
@@ -2851,11 +3125,14 @@ class ContainerFilter(_message.Message):
     POD_SANDBOX_ID_FIELD_NUMBER: _builtins.int
     LABEL_SELECTOR_FIELD_NUMBER: _builtins.int
     id: _builtins.str
+    """A prefix will do, as in pod_sandbox_id."""
     pod_sandbox_id: _builtins.str
     @_builtins.property
     def state(self) -> Global___ContainerStateValue: ...
     @_builtins.property
-    def label_selector(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
+    def label_selector(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Each label must be there with this very value."""
+
     def __init__(
         self,
         *,
@@ -2894,6 +3171,8 @@ Global___ListContainersRequest: _TypeAlias = ListContainersRequest  # noqa: Y015
 
 @_typing.final
 class Container(_message.Message):
+    """A container in a list."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     @_typing.final
@@ -2949,13 +3228,18 @@ class Container(_message.Message):
     id: _builtins.str
     pod_sandbox_id: _builtins.str
     image_ref: _builtins.str
+    """What the image was when the container was made."""
     state: Global___ContainerState.ValueType
     created_at: _builtins.int
+    """In nanoseconds since 1970."""
     image_id: _builtins.str
+    """The image's id on this node."""
     @_builtins.property
     def metadata(self) -> Global___ContainerMetadata: ...
     @_builtins.property
-    def image(self) -> Global___ImageSpec: ...
+    def image(self) -> Global___ImageSpec:
+        """As it was asked for."""
+
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
     @_builtins.property
@@ -3024,6 +3308,8 @@ Global___StreamContainersRequest: _TypeAlias = StreamContainersRequest  # noqa: 
 
 @_typing.final
 class StreamContainersResponse(_message.Message):
+    """One part of the list."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     CONTAINERS_FIELD_NUMBER: _builtins.int
@@ -3050,6 +3336,7 @@ class ContainerStatusRequest(_message.Message):
     VERBOSE_FIELD_NUMBER: _builtins.int
     container_id: _builtins.str
     verbose: _builtins.bool
+    """Fill info."""
     def __init__(
         self,
         *,
@@ -3130,13 +3417,20 @@ class ContainerStatus(_message.Message):
     id: _builtins.str
     state: Global___ContainerState.ValueType
     created_at: _builtins.int
+    """In nanoseconds since 1970, as the two after it."""
     started_at: _builtins.int
+    """0 before it starts."""
     finished_at: _builtins.int
+    """0 while it runs."""
     exit_code: _builtins.int
+    """128 and the signal's number if a signal ended it; meaningless before the end."""
     image_ref: _builtins.str
     reason: _builtins.str
+    """One word: "Completed", "Error", "OOMKilled"."""
     message: _builtins.str
+    """What went wrong, for people."""
     log_path: _builtins.str
+    """Absolute."""
     image_id: _builtins.str
     stop_signal: Global___Signal.ValueType
     @_builtins.property
@@ -3150,7 +3444,9 @@ class ContainerStatus(_message.Message):
     @_builtins.property
     def mounts(self) -> _containers.RepeatedCompositeFieldContainer[Global___Mount]: ...
     @_builtins.property
-    def resources(self) -> Global___ContainerResources: ...
+    def resources(self) -> Global___ContainerResources:
+        """As in effect now."""
+
     @_builtins.property
     def user(self) -> Global___ContainerUser: ...
     def __init__(
@@ -3213,7 +3509,9 @@ class ContainerStatusResponse(_message.Message):
     @_builtins.property
     def status(self) -> Global___ContainerStatus: ...
     @_builtins.property
-    def info(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
+    def info(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """With verbose: JSON texts for people and tools; no stable interface."""
+
     def __init__(
         self,
         *,
@@ -3230,6 +3528,8 @@ Global___ContainerStatusResponse: _TypeAlias = ContainerStatusResponse  # noqa: 
 
 @_typing.final
 class ContainerResources(_message.Message):
+    """Of one of the two platforms."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     LINUX_FIELD_NUMBER: _builtins.int
@@ -3254,6 +3554,8 @@ Global___ContainerResources: _TypeAlias = ContainerResources  # noqa: Y015
 
 @_typing.final
 class ContainerUser(_message.Message):
+    """Of the platform."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     LINUX_FIELD_NUMBER: _builtins.int
@@ -3306,7 +3608,9 @@ class UpdateContainerResourcesRequest(_message.Message):
     @_builtins.property
     def windows(self) -> Global___WindowsContainerResources: ...
     @_builtins.property
-    def annotations(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
+    def annotations(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """For the runtime; the container's own stay."""
+
     def __init__(
         self,
         *,
@@ -3347,8 +3651,11 @@ class ExecSyncRequest(_message.Message):
     TIMEOUT_FIELD_NUMBER: _builtins.int
     container_id: _builtins.str
     timeout: _builtins.int
+    """In seconds, after which the command is killed; 0 is no limit."""
     @_builtins.property
-    def cmd(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def cmd(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Program and arguments; no shell."""
+
     def __init__(
         self,
         *,
@@ -3366,6 +3673,8 @@ Global___ExecSyncRequest: _TypeAlias = ExecSyncRequest  # noqa: Y015
 
 @_typing.final
 class ExecSyncResponse(_message.Message):
+    """Output is cut at 16 MiB each."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     STDOUT_FIELD_NUMBER: _builtins.int
@@ -3404,8 +3713,11 @@ class ExecRequest(_message.Message):
     stdin: _builtins.bool
     stdout: _builtins.bool
     stderr: _builtins.bool
+    """Not with tty, which has one stream of output."""
     @_builtins.property
-    def cmd(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def cmd(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Program and arguments; no shell."""
+
     def __init__(
         self,
         *,
@@ -3430,6 +3742,7 @@ class ExecResponse(_message.Message):
 
     URL_FIELD_NUMBER: _builtins.int
     url: _builtins.str
+    """To be asked over SPDY or WebSocket; works once and soon."""
     def __init__(
         self,
         *,
@@ -3455,6 +3768,7 @@ class AttachRequest(_message.Message):
     container_id: _builtins.str
     stdin: _builtins.bool
     tty: _builtins.bool
+    """As the container was made."""
     stdout: _builtins.bool
     stderr: _builtins.bool
     def __init__(
@@ -3480,6 +3794,7 @@ class AttachResponse(_message.Message):
 
     URL_FIELD_NUMBER: _builtins.int
     url: _builtins.str
+    """As in ExecResponse."""
     def __init__(
         self,
         *,
@@ -3501,7 +3816,9 @@ class PortForwardRequest(_message.Message):
     PORT_FIELD_NUMBER: _builtins.int
     pod_sandbox_id: _builtins.str
     @_builtins.property
-    def port(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    def port(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Ports inside the pod."""
+
     def __init__(
         self,
         *,
@@ -3522,6 +3839,7 @@ class PortForwardResponse(_message.Message):
 
     URL_FIELD_NUMBER: _builtins.int
     url: _builtins.str
+    """As in ExecResponse."""
     def __init__(
         self,
         *,
@@ -3537,11 +3855,15 @@ Global___PortForwardResponse: _TypeAlias = PortForwardResponse  # noqa: Y015
 
 @_typing.final
 class ImageFilter(_message.Message):
+    """Nothing given selects all."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     IMAGE_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def image(self) -> Global___ImageSpec: ...
+    def image(self) -> Global___ImageSpec:
+        """Only the image of this name or id."""
+
     def __init__(
         self,
         *,
@@ -3577,6 +3899,8 @@ Global___ListImagesRequest: _TypeAlias = ListImagesRequest  # noqa: Y015
 
 @_typing.final
 class Image(_message.Message):
+    """An image of this node."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     ID_FIELD_NUMBER: _builtins.int
@@ -3588,15 +3912,24 @@ class Image(_message.Message):
     SPEC_FIELD_NUMBER: _builtins.int
     PINNED_FIELD_NUMBER: _builtins.int
     id: _builtins.str
+    """Digest of its configuration."""
     size: _builtins.int
+    """In bytes, unpacked."""
     username: _builtins.str
     pinned: _builtins.bool
+    """The kubelet's collection of garbage must leave it."""
     @_builtins.property
-    def repo_tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def repo_tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Its names with tags; empty if all have moved on."""
+
     @_builtins.property
-    def repo_digests(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def repo_digests(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Its names with digests of manifests."""
+
     @_builtins.property
-    def uid(self) -> Global___Int64Value: ...
+    def uid(self) -> Global___Int64Value:
+        """The user it asks for, if that is a number; else username."""
+
     @_builtins.property
     def spec(self) -> Global___ImageSpec: ...
     def __init__(
@@ -3661,6 +3994,8 @@ Global___StreamImagesRequest: _TypeAlias = StreamImagesRequest  # noqa: Y015
 
 @_typing.final
 class StreamImagesResponse(_message.Message):
+    """One part of the list."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     IMAGES_FIELD_NUMBER: _builtins.int
@@ -3729,9 +4064,13 @@ class ImageStatusResponse(_message.Message):
     IMAGE_FIELD_NUMBER: _builtins.int
     INFO_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def image(self) -> Global___Image: ...
+    def image(self) -> Global___Image:
+        """Unset: there is no such image."""
+
     @_builtins.property
-    def info(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
+    def info(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """With verbose: JSON texts for people and tools; no stable interface."""
+
     def __init__(
         self,
         *,
@@ -3748,6 +4087,8 @@ Global___ImageStatusResponse: _TypeAlias = ImageStatusResponse  # noqa: Y015
 
 @_typing.final
 class AuthConfig(_message.Message):
+    """How to prove who pulls; secret, and never logged."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     USERNAME_FIELD_NUMBER: _builtins.int
@@ -3759,9 +4100,13 @@ class AuthConfig(_message.Message):
     username: _builtins.str
     password: _builtins.str
     auth: _builtins.str
+    """base64 of "username:password", in place of these two."""
     server_address: _builtins.str
+    """The registry it is for."""
     identity_token: _builtins.str
+    """To be traded for an access token."""
     registry_token: _builtins.str
+    """An access token itself."""
     def __init__(
         self,
         *,
@@ -3790,9 +4135,13 @@ class PullImageRequest(_message.Message):
     @_builtins.property
     def image(self) -> Global___ImageSpec: ...
     @_builtins.property
-    def auth(self) -> Global___AuthConfig: ...
+    def auth(self) -> Global___AuthConfig:
+        """Unset: what the node is configured with."""
+
     @_builtins.property
-    def sandbox_config(self) -> Global___PodSandboxConfig: ...
+    def sandbox_config(self) -> Global___PodSandboxConfig:
+        """The pod that it is for, which may have credentials of its own."""
+
     def __init__(
         self,
         *,
@@ -3814,6 +4163,7 @@ class PullImageResponse(_message.Message):
 
     IMAGE_REF_FIELD_NUMBER: _builtins.int
     image_ref: _builtins.str
+    """What to make containers from; survives the tag's moving on."""
     def __init__(
         self,
         *,
@@ -3868,6 +4218,7 @@ class NetworkConfig(_message.Message):
 
     POD_CIDR_FIELD_NUMBER: _builtins.int
     pod_cidr: _builtins.str
+    """The node's range of pod addresses; two families are separated by a comma."""
     def __init__(
         self,
         *,
@@ -3883,6 +4234,8 @@ Global___NetworkConfig: _TypeAlias = NetworkConfig  # noqa: Y015
 
 @_typing.final
 class RuntimeConfig(_message.Message):
+    """What the node was assigned."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     NETWORK_CONFIG_FIELD_NUMBER: _builtins.int
@@ -3938,6 +4291,8 @@ Global___UpdateRuntimeConfigResponse: _TypeAlias = UpdateRuntimeConfigResponse  
 
 @_typing.final
 class RuntimeCondition(_message.Message):
+    """One aspect of being ready: "RuntimeReady", "NetworkReady"."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     TYPE_FIELD_NUMBER: _builtins.int
@@ -3947,7 +4302,9 @@ class RuntimeCondition(_message.Message):
     type: _builtins.str
     status: _builtins.bool
     reason: _builtins.str
+    """One word, when the status is false."""
     message: _builtins.str
+    """What is missing, for people."""
     def __init__(
         self,
         *,
@@ -3966,6 +4323,8 @@ Global___RuntimeCondition: _TypeAlias = RuntimeCondition  # noqa: Y015
 
 @_typing.final
 class RuntimeStatus(_message.Message):
+    """Both conditions must be true before pods can be made."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     CONDITIONS_FIELD_NUMBER: _builtins.int
@@ -3990,6 +4349,7 @@ class StatusRequest(_message.Message):
 
     VERBOSE_FIELD_NUMBER: _builtins.int
     verbose: _builtins.bool
+    """Fill info."""
     def __init__(
         self,
         *,
@@ -4005,6 +4365,8 @@ Global___StatusRequest: _TypeAlias = StatusRequest  # noqa: Y015
 
 @_typing.final
 class RuntimeHandlerFeatures(_message.Message):
+    """What a handler can do on this kernel."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     RECURSIVE_READ_ONLY_MOUNTS_FIELD_NUMBER: _builtins.int
@@ -4027,6 +4389,8 @@ Global___RuntimeHandlerFeatures: _TypeAlias = RuntimeHandlerFeatures  # noqa: Y0
 
 @_typing.final
 class RuntimeHandler(_message.Message):
+    """A configured runtime; the default one has the empty name."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     NAME_FIELD_NUMBER: _builtins.int
@@ -4050,6 +4414,8 @@ Global___RuntimeHandler: _TypeAlias = RuntimeHandler  # noqa: Y015
 
 @_typing.final
 class RuntimeFeatures(_message.Message):
+    """What the runtime can do whatever the handler."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     SUPPLEMENTAL_GROUPS_POLICY_FIELD_NUMBER: _builtins.int
@@ -4101,7 +4467,9 @@ class StatusResponse(_message.Message):
     @_builtins.property
     def status(self) -> Global___RuntimeStatus: ...
     @_builtins.property
-    def info(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
+    def info(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """With verbose: JSON texts for people and tools; no stable interface."""
+
     @_builtins.property
     def runtime_handlers(self) -> _containers.RepeatedCompositeFieldContainer[Global___RuntimeHandler]: ...
     @_builtins.property
@@ -4139,6 +4507,8 @@ Global___ImageFsInfoRequest: _TypeAlias = ImageFsInfoRequest  # noqa: Y015
 
 @_typing.final
 class UInt64Value(_message.Message):
+    """A number that can be absent: 0 and "not known" differ."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     VALUE_FIELD_NUMBER: _builtins.int
@@ -4162,6 +4532,7 @@ class FilesystemIdentifier(_message.Message):
 
     MOUNTPOINT_FIELD_NUMBER: _builtins.int
     mountpoint: _builtins.str
+    """A directory on it, by which the kubelet finds the device."""
     def __init__(
         self,
         *,
@@ -4177,6 +4548,8 @@ Global___FilesystemIdentifier: _TypeAlias = FilesystemIdentifier  # noqa: Y015
 
 @_typing.final
 class FilesystemUsage(_message.Message):
+    """What is used of one file system."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     TIMESTAMP_FIELD_NUMBER: _builtins.int
@@ -4184,6 +4557,7 @@ class FilesystemUsage(_message.Message):
     USED_BYTES_FIELD_NUMBER: _builtins.int
     INODES_USED_FIELD_NUMBER: _builtins.int
     timestamp: _builtins.int
+    """In nanoseconds since 1970."""
     @_builtins.property
     def fs_id(self) -> Global___FilesystemIdentifier: ...
     @_builtins.property
@@ -4242,7 +4616,9 @@ class ImageFsInfoResponse(_message.Message):
     @_builtins.property
     def image_filesystems(self) -> _containers.RepeatedCompositeFieldContainer[Global___FilesystemUsage]: ...
     @_builtins.property
-    def container_filesystems(self) -> _containers.RepeatedCompositeFieldContainer[Global___FilesystemUsage]: ...
+    def container_filesystems(self) -> _containers.RepeatedCompositeFieldContainer[Global___FilesystemUsage]:
+        """Where writable layers are; often the same one."""
+
     def __init__(
         self,
         *,
@@ -4318,6 +4694,8 @@ Global___ListContainerStatsRequest: _TypeAlias = ListContainerStatsRequest  # no
 
 @_typing.final
 class ContainerStatsFilter(_message.Message):
+    """As ContainerFilter."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     @_typing.final
@@ -4404,6 +4782,8 @@ Global___StreamContainerStatsRequest: _TypeAlias = StreamContainerStatsRequest  
 
 @_typing.final
 class StreamContainerStatsResponse(_message.Message):
+    """One part of the list."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     CONTAINER_STATS_FIELD_NUMBER: _builtins.int
@@ -4424,6 +4804,8 @@ Global___StreamContainerStatsResponse: _TypeAlias = StreamContainerStatsResponse
 
 @_typing.final
 class ContainerAttributes(_message.Message):
+    """Whose figures these are."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     @_typing.final
@@ -4495,6 +4877,8 @@ Global___ContainerAttributes: _TypeAlias = ContainerAttributes  # noqa: Y015
 
 @_typing.final
 class ContainerStats(_message.Message):
+    """What a container uses."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     ATTRIBUTES_FIELD_NUMBER: _builtins.int
@@ -4510,7 +4894,9 @@ class ContainerStats(_message.Message):
     @_builtins.property
     def memory(self) -> Global___MemoryUsage: ...
     @_builtins.property
-    def writable_layer(self) -> Global___FilesystemUsage: ...
+    def writable_layer(self) -> Global___FilesystemUsage:
+        """The container's own changes, without its image."""
+
     @_builtins.property
     def swap(self) -> Global___SwapUsage: ...
     @_builtins.property
@@ -4567,14 +4953,20 @@ Global___WindowsContainerStats: _TypeAlias = WindowsContainerStats  # noqa: Y015
 
 @_typing.final
 class PsiStats(_message.Message):
+    """Pressure: the share of time in which tasks waited for something."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     FULL_FIELD_NUMBER: _builtins.int
     SOME_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def Full(self) -> Global___PsiData: ...
+    def Full(self) -> Global___PsiData:
+        """All tasks waited."""
+
     @_builtins.property
-    def Some(self) -> Global___PsiData: ...
+    def Some(self) -> Global___PsiData:
+        """At least one waited."""
+
     def __init__(
         self,
         *,
@@ -4598,7 +4990,9 @@ class PsiData(_message.Message):
     AVG60_FIELD_NUMBER: _builtins.int
     AVG300_FIELD_NUMBER: _builtins.int
     Total: _builtins.int
+    """In nanoseconds."""
     Avg10: _builtins.float
+    """In percent over 10 seconds; 60 and 300 likewise."""
     Avg60: _builtins.float
     Avg300: _builtins.float
     def __init__(
@@ -4627,9 +5021,13 @@ class CpuUsage(_message.Message):
     PSI_FIELD_NUMBER: _builtins.int
     timestamp: _builtins.int
     @_builtins.property
-    def usage_core_nano_seconds(self) -> Global___UInt64Value: ...
+    def usage_core_nano_seconds(self) -> Global___UInt64Value:
+        """CPU time since the start, over all cores."""
+
     @_builtins.property
-    def usage_nano_cores(self) -> Global___UInt64Value: ...
+    def usage_nano_cores(self) -> Global___UInt64Value:
+        """Rate between the last two looks: 10^9 is one core. Absent at the first look."""
+
     @_builtins.property
     def psi(self) -> Global___PsiStats: ...
     def __init__(
@@ -4677,6 +5075,8 @@ Global___WindowsCpuUsage: _TypeAlias = WindowsCpuUsage  # noqa: Y015
 
 @_typing.final
 class MemoryUsage(_message.Message):
+    """In bytes."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     TIMESTAMP_FIELD_NUMBER: _builtins.int
@@ -4689,15 +5089,25 @@ class MemoryUsage(_message.Message):
     PSI_FIELD_NUMBER: _builtins.int
     timestamp: _builtins.int
     @_builtins.property
-    def working_set_bytes(self) -> Global___UInt64Value: ...
+    def working_set_bytes(self) -> Global___UInt64Value:
+        """In use without what the kernel can drop at once (inactive file pages)."""
+
     @_builtins.property
-    def available_bytes(self) -> Global___UInt64Value: ...
+    def available_bytes(self) -> Global___UInt64Value:
+        """Of the limit, without the working set; absent without a limit."""
+
     @_builtins.property
-    def usage_bytes(self) -> Global___UInt64Value: ...
+    def usage_bytes(self) -> Global___UInt64Value:
+        """All that is charged, caches too."""
+
     @_builtins.property
-    def rss_bytes(self) -> Global___UInt64Value: ...
+    def rss_bytes(self) -> Global___UInt64Value:
+        """Anonymous memory."""
+
     @_builtins.property
-    def page_faults(self) -> Global___UInt64Value: ...
+    def page_faults(self) -> Global___UInt64Value:
+        """Sum since the start, as the next."""
+
     @_builtins.property
     def major_page_faults(self) -> Global___UInt64Value: ...
     @_builtins.property
@@ -4754,7 +5164,9 @@ class SwapUsage(_message.Message):
     SWAP_USAGE_BYTES_FIELD_NUMBER: _builtins.int
     timestamp: _builtins.int
     @_builtins.property
-    def swap_available_bytes(self) -> Global___UInt64Value: ...
+    def swap_available_bytes(self) -> Global___UInt64Value:
+        """Of the limit; absent without one."""
+
     @_builtins.property
     def swap_usage_bytes(self) -> Global___UInt64Value: ...
     def __init__(
@@ -4850,7 +5262,9 @@ class CheckpointContainerRequest(_message.Message):
     TIMEOUT_FIELD_NUMBER: _builtins.int
     container_id: _builtins.str
     location: _builtins.str
+    """Absolute path of the archive on the host."""
     timeout: _builtins.int
+    """In seconds; 0 is no limit."""
     def __init__(
         self,
         *,
@@ -4898,6 +5312,8 @@ Global___GetEventsRequest: _TypeAlias = GetEventsRequest  # noqa: Y015
 
 @_typing.final
 class ContainerEventResponse(_message.Message):
+    """One change, and the pod as it was then."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     CONTAINER_ID_FIELD_NUMBER: _builtins.int
@@ -4906,12 +5322,16 @@ class ContainerEventResponse(_message.Message):
     POD_SANDBOX_STATUS_FIELD_NUMBER: _builtins.int
     CONTAINERS_STATUSES_FIELD_NUMBER: _builtins.int
     container_id: _builtins.str
+    """A pod's own id for changes of the pod itself."""
     container_event_type: Global___ContainerEventType.ValueType
     created_at: _builtins.int
+    """When it happened, in nanoseconds since 1970."""
     @_builtins.property
     def pod_sandbox_status(self) -> Global___PodSandboxStatus: ...
     @_builtins.property
-    def containers_statuses(self) -> _containers.RepeatedCompositeFieldContainer[Global___ContainerStatus]: ...
+    def containers_statuses(self) -> _containers.RepeatedCompositeFieldContainer[Global___ContainerStatus]:
+        """All containers of the pod."""
+
     def __init__(
         self,
         *,
@@ -4966,6 +5386,8 @@ Global___ListMetricDescriptorsResponse: _TypeAlias = ListMetricDescriptorsRespon
 
 @_typing.final
 class MetricDescriptor(_message.Message):
+    """What a metric of this name means."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     NAME_FIELD_NUMBER: _builtins.int
@@ -4974,7 +5396,9 @@ class MetricDescriptor(_message.Message):
     name: _builtins.str
     help: _builtins.str
     @_builtins.property
-    def label_keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def label_keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of the labels, in the order of Metric's label_values."""
+
     def __init__(
         self,
         *,
@@ -5042,6 +5466,8 @@ Global___StreamPodSandboxMetricsRequest: _TypeAlias = StreamPodSandboxMetricsReq
 
 @_typing.final
 class StreamPodSandboxMetricsResponse(_message.Message):
+    """One part of the list."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     POD_SANDBOX_METRICS_FIELD_NUMBER: _builtins.int
@@ -5069,7 +5495,9 @@ class PodSandboxMetrics(_message.Message):
     CONTAINER_METRICS_FIELD_NUMBER: _builtins.int
     pod_sandbox_id: _builtins.str
     @_builtins.property
-    def metrics(self) -> _containers.RepeatedCompositeFieldContainer[Global___Metric]: ...
+    def metrics(self) -> _containers.RepeatedCompositeFieldContainer[Global___Metric]:
+        """Of the pod as a whole."""
+
     @_builtins.property
     def container_metrics(self) -> _containers.RepeatedCompositeFieldContainer[Global___ContainerMetrics]: ...
     def __init__(
@@ -5112,6 +5540,8 @@ Global___ContainerMetrics: _TypeAlias = ContainerMetrics  # noqa: Y015
 
 @_typing.final
 class Metric(_message.Message):
+    """One figure."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     NAME_FIELD_NUMBER: _builtins.int
@@ -5121,9 +5551,12 @@ class Metric(_message.Message):
     VALUE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     timestamp: _builtins.int
+    """In nanoseconds since 1970; 0 is now."""
     metric_type: Global___MetricType.ValueType
     @_builtins.property
-    def label_values(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def label_values(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """In the order of the descriptor's label_keys."""
+
     @_builtins.property
     def value(self) -> Global___UInt64Value: ...
     def __init__(
@@ -5180,6 +5613,8 @@ Global___RuntimeConfigResponse: _TypeAlias = RuntimeConfigResponse  # noqa: Y015
 
 @_typing.final
 class LinuxRuntimeConfiguration(_message.Message):
+    """On Linux."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     CGROUP_DRIVER_FIELD_NUMBER: _builtins.int
@@ -5206,9 +5641,13 @@ class UpdatePodSandboxResourcesRequest(_message.Message):
     RESOURCES_FIELD_NUMBER: _builtins.int
     pod_sandbox_id: _builtins.str
     @_builtins.property
-    def overhead(self) -> Global___LinuxContainerResources: ...
+    def overhead(self) -> Global___LinuxContainerResources:
+        """As in LinuxPodSandboxConfig."""
+
     @_builtins.property
-    def resources(self) -> Global___LinuxContainerResources: ...
+    def resources(self) -> Global___LinuxContainerResources:
+        """As in LinuxPodSandboxConfig."""
+
     def __init__(
         self,
         *,
