@@ -11,10 +11,8 @@ import subprocess
 
 import pytest
 
-from crio.base.errors import Cancelled, FailedPrecondition, Internal
+from crio.base.errors import FailedPrecondition, Internal
 from crio.conmon.connection import Connection, connect
-from crio.conmon.exitrecord import ExitRecord
-from crio.conmon.watch import Monitor
 from monitor_bed import Bed, is_alive
 
 pytestmark = pytest.mark.root
@@ -310,48 +308,6 @@ async def test_process_that_holds_the_output_does_not_hold_the_exit(bed: Bed) ->
         os.kill(holder, signal.SIGKILL)
     except ProcessLookupError:
         pass
-
-
-async def test_killed_monitor_is_noticed(bed: Bed) -> None:
-    monitor = await bed.create(["sleep", "1000"])
-    await bed.start(monitor)
-    os.kill(monitor.monitor_pid, signal.SIGKILL)
-    record = await monitor.wait()
-    assert (record.exit_code, record.monitor_lost) == (255, True)
-    assert is_alive(monitor.pid)
-    os.kill(monitor.pid, signal.SIGKILL)
-    with pytest.raises(FailedPrecondition, match="has ended"):
-        await monitor.reopen_log()
-
-
-async def test_adoption_of_a_running_and_of_an_ended_container(bed: Bed) -> None:
-    running = await bed.create(["cat"], stdin=True)
-    await bed.start(running)
-    ended = await bed.run_to_end(["sh", "-c", "exit 8"])
-    waiting = asyncio.create_task(running.wait())
-    await asyncio.sleep(0)
-    running.close()
-    with pytest.raises(Cancelled):
-        await waiting
-    again = bed.adopt(await Monitor.connect(running.id, running.bundle))
-    assert (again.pid, again.monitor_pid) == (running.pid, running.monitor_pid)
-    assert again.exited is None
-    await again.close_stdin()
-    assert (await again.wait()).exit_code == 0
-    await ended.wait_gone(10)
-    late = await Monitor.connect(ended.id, ended.bundle)
-    assert late.exited == await ended.wait()
-    assert (late.pid, late.monitor_pid) == (ended.pid, 0)
-
-
-async def test_adoption_of_a_container_whose_monitor_was_killed(bed: Bed) -> None:
-    monitor = await bed.create(["sleep", "1000"])
-    os.kill(monitor.monitor_pid, signal.SIGKILL)
-    await monitor.wait_gone(10)
-    lost = await Monitor.connect(monitor.id, monitor.bundle)
-    assert lost.exited == ExitRecord.lost()
-    assert lost.pid == monitor.pid
-    os.kill(monitor.pid, signal.SIGKILL)
 
 
 async def test_unknown_request_and_broken_request(bed: Bed) -> None:
