@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncIterator
 
@@ -74,6 +75,7 @@ async def test_broken_cni_file(node: Node) -> None:
             network = next(c for c in status.status.conditions if c.type == "NetworkReady")
             if not network.status:
                 break
+            await asyncio.sleep(0.05)
         assert not network.status
         assert network.reason == "NetworkPluginNotReady"
         assert "10-test.conflist" in network.message
@@ -88,7 +90,9 @@ async def test_plugin_that_fails_is_named(node: Node) -> None:
     path.write_text(good.replace(str(node.subnet), "10.300.0.0/24"))
     try:
         with pytest.raises(RpcError, match="host-local"):
-            await node.run_pod(node.pod_config())
+            # Until the change is noticed pods still get the old network.
+            for _ in range(100):
+                await node.remove_pod(await node.run_pod(node.pod_config()))
     finally:
         path.write_text(good)
 

@@ -38,8 +38,11 @@ from crio.container.specgen.plan import ContainerPlan
 from crio.container.update import Update, plan_update
 from crio.image.records import ImageInfo
 from crio.image.service import ImageService
+from crio.inject.cdi import CdiRegistry
+from crio.inject.hooks import HookDirectories
 from crio.linux.cgroup import CgroupFs
 from crio.linux.pidfd import kill_process, start_time
+from crio.runtime.features import Features
 from crio.runtime.handlers import Runtimes
 from crio.sandbox import cgroups
 from crio.sandbox.sandbox import Sandbox
@@ -61,6 +64,22 @@ class MakerSettings:
     directory: str
     """Where each container has its bundle; on a tmpfs."""
     exit_directory: str
+
+
+@dataclass(frozen=True, slots=True)
+class MakerRooms:
+    """What containers are made with."""
+
+    host: HostFacts
+    cgroups: CgroupFs
+    store: Store
+    storage: Executor
+    images: ImageService
+    runtimes: Runtimes
+    zygote: ZygoteClient
+    seccomp: SeccompProfiles
+    cdi: CdiRegistry
+    hooks: HookDirectories
 
 
 class StoredContainer(msgspec.Struct, rename="kebab", omit_defaults=True):
@@ -86,27 +105,20 @@ class ContainerMaker:
     def __init__(
         self,
         settings: MakerSettings,
+        rooms: MakerRooms,
         config: Callable[[], Config],
-        host: HostFacts,
-        cgroup_fs: CgroupFs,
-        store: Store,
-        storage: Executor,
-        images: ImageService,
-        runtimes: Runtimes,
-        zygote: ZygoteClient,
-        seccomp: SeccompProfiles,
         find_container: Callable[[str], Container],
     ) -> None:
         self.settings = settings
-        self.cgroups = cgroup_fs
-        self.runtimes = runtimes
+        self.cgroups = rooms.cgroups
+        self.runtimes = rooms.runtimes
         self._config = config
-        self._host = host
-        self._store = store
-        self._storage = storage
-        self._images = images
-        self._zygote = zygote
-        self._seccomp = seccomp
+        self._rooms = rooms
+        self._host = rooms.host
+        self._store = rooms.store
+        self._storage = rooms.storage
+        self._images = rooms.images
+        self._zygote = rooms.zygote
         self._find_container = find_container
         self._background = TaskScope("monitor placement")
 
@@ -154,7 +166,7 @@ class ContainerMaker:
         runtime = self.runtimes.get(record.handler)
         with job.step("specification"):
             features = await runtime.features()
-            plan = build_spec(self._input(sandbox, container, image, features.recursive_read_only))
+            plan = build_spec(self._input(sandbox, container, image, features))
             for warning in plan.warnings:
                 log.warning("container %s: %s", container.short_id, warning)
             apply_effects(plan.effects, record.rootfs)
@@ -201,9 +213,7 @@ class ContainerMaker:
         )
         return self._store.mount_container(record.id)
 
-    def _input(
-        self, sandbox: Sandbox, container: Container, image: ImageInfo, recursive_read_only: bool
-    ) -> ContainerInput:
+    def _input(self, sandbox: Sandbox, container: Container, image: ImageInfo, features: Features) -> ContainerInput:
         record, config = container.record, self._config()
         options = container.config.linux.security_context.namespace_options
         namespaces = dict(sandbox.record.namespaces)
@@ -254,11 +264,15 @@ class ContainerMaker:
             handler=HandlerFacts(
                 name=record.handler,
                 settings=config.runtime.runtimes[record.handler],
-                recursive_read_only=recursive_read_only,
+                recursive_read_only=features.recursive_read_only,
+                idmapped_mounts=features.idmapped_mounts,
+                seccomp_program=features.seccomp_program,
             ),
             runtime=config.runtime,
             host=self._host,
-            seccomp=self._seccomp,
+            seccomp=self._rooms.seccomp,
+            cdi=self._rooms.cdi,
+            hooks=self._rooms.hooks,
             rootfs=record.rootfs,
             run_directory=container.directory,
             log_path=record.log_path,

@@ -107,6 +107,9 @@ class ContainerManager:
             # Without a PID namespace of its own, the end of the first process does not end the others.
             await self._end_rest(container)
         container.exited.set()
+        if ended.oom_killed:
+            self._observer.container_oom(container.name)
+        self._tell(pb.CONTAINER_STOPPED_EVENT, container)
         log.info(
             "= container %s is EXITED with code %d (%s)", container.short_id, container.exit_code, container.reason
         )

@@ -7,6 +7,7 @@ import contextlib
 import fcntl
 import logging
 import os
+from collections.abc import Callable
 
 from crio import __version__
 from crio.base import logs
@@ -18,7 +19,7 @@ from crio.config import Config, LoadedConfig, default_config, load, marks
 from crio.config.printer import print_config
 from crio.config.reload import plan_reload
 from crio.conmon.client import ZygoteClient
-from crio.container.create import ContainerMaker, MakerSettings
+from crio.container.create import ContainerMaker, MakerRooms, MakerSettings
 from crio.container.events import Events
 from crio.container.exec import Execs
 from crio.container.manager import ContainerManager
@@ -29,6 +30,8 @@ from crio.daemon.inspect import Inspect
 from crio.daemon.observation import Observation
 from crio.daemon.recovery import Recovery
 from crio.image.service import ImageService
+from crio.inject.cdi import CdiRegistry
+from crio.inject.hooks import HookDirectories
 from crio.linux import cgroup
 from crio.network.hostport import HostPorts
 from crio.network.manager import Network
@@ -36,6 +39,7 @@ from crio.rpc.server import Server
 from crio.runtime.handlers import Runtimes
 from crio.sandbox.manager import SandboxManager, SandboxSettings
 from crio.sandbox.port_forward import PodConnector
+from crio.security import apparmor
 from crio.security.host import gather
 from crio.security.seccomp import SeccompProfiles
 from crio.stats.reader import StatsReader
@@ -72,7 +76,7 @@ class Daemon:
         self._storage = Executor("storage", _STORAGE_THREADS)
         self._cgroups = cgroup.detect()
         self._host = gather(self._cgroups)
-        self._seccomp = SeccompProfiles(config.runtime.seccomp_profile)
+        self._seccomp = SeccompProfiles(config.runtime.seccomp_profile, defer=_in_a_thread)
         self._zygote = ZygoteClient()
         self._network = Network(
             config.network.network_dir,
@@ -100,6 +104,8 @@ class Daemon:
         self._runtimes = Runtimes(config.runtime, self._observation.runtime_called)
         await self._images.start()
         await self._network.start()
+        await apparmor.load_default(config.runtime.apparmor_profile)
+        await self._runtimes.probe()
         await zygote
         self._build()
         await self._recover()
@@ -150,15 +156,19 @@ class Daemon:
         )
         self._maker = ContainerMaker(
             MakerSettings(os.path.join(self._state, "containers"), runtime.container_exits_dir),
+            MakerRooms(
+                host=self._host,
+                cgroups=self._cgroups,
+                store=self._store,
+                storage=self._storage,
+                images=self._images,
+                runtimes=self._runtimes,
+                zygote=self._zygote,
+                seccomp=self._seccomp,
+                cdi=CdiRegistry(runtime.cdi_spec_dirs),
+                hooks=HookDirectories(runtime.hooks_dir),
+            ),
             lambda: self._config,
-            self._host,
-            self._cgroups,
-            self._store,
-            self._storage,
-            self._images,
-            self._runtimes,
-            self._zygote,
-            self._seccomp,
             lambda container_id: self._containers.get(container_id),
         )
         self._containers = ContainerManager(
@@ -243,6 +253,7 @@ class Daemon:
             logs.set_level(plan.config.runtime.log_level)
             logs.set_filter(plan.config.runtime.log_filter)
             self._runtimes.replace(plan.config.runtime)
+            self._images.reload(plan.config)
             self._config = plan.config
             for line in plan.report():
                 log.info("%s", line)
@@ -295,6 +306,10 @@ def _store_options(config: Config) -> StoreOptions:
         driver_options=config.crio.storage_option,
         imagestore=config.crio.imagestore,
     )
+
+
+def _in_a_thread(work: Callable[[], object]) -> None:
+    asyncio.get_running_loop().run_in_executor(None, work)
 
 
 def _cni_cache_directory(persistent: str) -> str:

@@ -33,7 +33,8 @@ class OciRuntime:
         self.path = path
         self.root = root
         self.global_arguments: Sequence[str] = ["--systemd-cgroup"] if systemd_cgroup else []
-        self.hands_down_streams = os.path.basename(path) == "crun"
+        self.is_crun = os.path.basename(path) == "crun"
+        self.hands_down_streams = self.is_crun
         """Whether `exec` gives its own standard streams to the command. Others copy, and then wait for all who hold
         the command's streams open, not only for the command."""
         self._observe = observe
@@ -76,7 +77,8 @@ class OciRuntime:
         if self._features is None:
             try:
                 done = await run([self.path, "features"], timeout=_PROBE_TIMEOUT, check=False)
-                self._features = parse_features(done.stdout) if done.returncode == 0 else Features()
+                text = done.stdout if done.returncode == 0 else b""
+                self._features = parse_features(text, seccomp_program=self.is_crun)
             except (OSError, ProcessTimeout) as error:
                 log.warning("cannot ask %s for its features: %s", self.path, error)
                 self._features = Features()

@@ -10,6 +10,8 @@ class Features(msgspec.Struct, frozen=True):
 
     recursive_read_only: bool = False
     idmapped_mounts: bool = False
+    seccomp_program: bool = False
+    """It takes a ready-made seccomp filter by annotation. Not in the document: only crun can do it."""
 
 
 class _Extension(msgspec.Struct):
@@ -29,13 +31,14 @@ class _Document(msgspec.Struct, rename="camel"):
     linux: _Linux = msgspec.field(default_factory=_Linux)
 
 
-def parse_features(text: bytes) -> Features:
+def parse_features(text: bytes, *, seccomp_program: bool = False) -> Features:
     """The runtime's answer; one that can't be understood promises nothing."""
     try:
         document = msgspec.json.decode(text, type=_Document)
     except msgspec.DecodeError:
-        return Features()
+        return Features(seccomp_program=seccomp_program)
     return Features(
         recursive_read_only="rro" in document.mount_options,
         idmapped_mounts=document.linux.mount_extensions.idmap.enabled,
+        seccomp_program=seccomp_program,
     )
