@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from crio.conmon.errors import MonitorUnavailable
+from crio.conmon.errors import MonitorGone, MonitorUnavailable
 from crio.conmon.packets import Packet, PacketError, receive, send
 
 if TYPE_CHECKING:
@@ -36,11 +36,10 @@ class Connection:
 
     async def request(self, verb: str, fields: Mapping[str, Value], timeout: float) -> Packet:
         """Send a request and return its answer. MonitorUnavailable if none comes in time."""
-        future = self._expect()
+        self.send(verb, fields)
         try:
-            self.send(verb, fields)
             async with asyncio.timeout(timeout):
-                return await future
+                return await self._expect()
         except TimeoutError:
             raise MonitorUnavailable(f"cannot ask the monitor to {verb}: no answer within {timeout:g} s") from None
 
@@ -50,8 +49,13 @@ class Connection:
             return await self._expect()
 
     def send(self, verb: str, fields: Mapping[str, Value]) -> None:
+        """Raises MonitorGone if the other side has ended."""
+        if self.closed.done():
+            raise MonitorGone(f"cannot ask the monitor to {verb}: it has closed the connection")
         try:
             send(self._socket, verb, fields)
+        except (BrokenPipeError, ConnectionResetError):
+            raise MonitorGone(f"cannot ask the monitor to {verb}: it has closed the connection") from None
         except OSError as error:
             raise MonitorUnavailable(f"cannot ask the monitor to {verb}: {error.strerror}") from None
 
@@ -71,7 +75,7 @@ class Connection:
         self._unread.clear()
         for future in self._waiting:
             if not future.done():
-                future.set_exception(MonitorUnavailable("cannot reach the monitor: it has closed the connection"))
+                future.set_exception(MonitorGone("cannot reach the monitor: it has closed the connection"))
         self._waiting.clear()
         if not self.exited.done():
             self.exited.set_result(None)
@@ -83,7 +87,7 @@ class Connection:
         if self._unread:
             future.set_result(self._unread.popleft())
         elif self.closed.done():
-            future.set_exception(MonitorUnavailable("cannot reach the monitor: it has closed the connection"))
+            future.set_exception(MonitorGone("cannot reach the monitor: it has closed the connection"))
         else:
             self._waiting.append(future)
         return future

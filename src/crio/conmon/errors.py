@@ -37,6 +37,10 @@ class MonitorUnavailable(CrioError):
     temporary = True
 
 
+class MonitorGone(MonitorUnavailable):
+    """The other side has ended, rather than being slow."""
+
+
 def sentence(stderr: str) -> str:
     """What a runtime wrote to its standard error, as one line without time stamps and prefixes.
 

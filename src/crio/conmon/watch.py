@@ -12,7 +12,7 @@ from crio.base.errors import Cancelled, FailedPrecondition, Internal
 from crio.base.files import read_bounded
 from crio.base.process import wait_readable
 from crio.conmon.connection import Connection, connect
-from crio.conmon.errors import MonitorUnavailable
+from crio.conmon.errors import MonitorGone
 from crio.conmon.exitrecord import ExitRecord
 from crio.conmon.packets import Packet
 from crio.conmon.record import ATTACH_SOCKET, CONTROL_SOCKET, PID_FILE
@@ -64,11 +64,9 @@ class Monitor:
                 await connection.request("watch", {}, _TIMEOUT)
                 status = await connection.request("status", {}, _TIMEOUT)
                 return cls(container_id, bundle, status.number("pid"), status.number("monitor_pid"), connection)
-            except MonitorUnavailable:
-                # It ended between our two looks, or it hangs.
-                if not connection.closed.done():
-                    connection.close()
-                    raise
+            except MonitorGone:
+                # It ended between our looks.
+                connection.close()
             except BaseException:
                 connection.close()
                 raise
