@@ -125,6 +125,26 @@ async def test_exec(node: Node) -> None:
         await node.exec(container, "/nonexistent")
 
 
+async def test_a_timed_out_exec_leaves_no_process(node: Node) -> None:
+    pod_config = node.host_network(node.pod_config())
+    pod = await node.run_pod(pod_config)
+    container = await node.create(pod, node.container_config(["sleep", "1000"]), pod_config)
+    await node.start_container(container)
+
+    direct = await node.exec(container, "sleep", "4321", timeout=1)
+    assert (direct.exit_code, direct.stderr) == (-1, b"command timed out")
+    # The zombie of it would show as [sleep].
+    processes = (await node.exec(container, "ps", "-o", "args")).stdout.decode()
+    assert "4321" not in processes
+    assert "[sleep]" not in processes
+
+    tree = await node.exec(container, "sh", "-c", "sleep 4321 & setsid sh -c 'sleep 4321; true' & wait", timeout=1)
+    assert tree.exit_code == -1
+    processes = (await node.exec(container, "ps", "-o", "args")).stdout.decode()
+    assert "4321" not in processes
+    assert (await node.status(container)).state == pb.CONTAINER_RUNNING
+
+
 async def test_log_rotation_loses_nothing(node: Node) -> None:
     pod_config = node.host_network(node.pod_config())
     pod = await node.run_pod(pod_config)

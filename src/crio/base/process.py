@@ -14,7 +14,7 @@ import os
 import shlex
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO
 
@@ -29,6 +29,8 @@ MAX_OUTPUT = 1 << 20
 
 _READ = 1 << 16
 _DRAIN = 0.05
+_INTERRUPTED = 2.0
+"""Seconds that a child has to end by itself after its interruption."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,13 +97,15 @@ async def run(
     max_output: int = MAX_OUTPUT,
     check: bool = True,
     start_new_session: bool = False,
+    interrupt: Callable[[], Awaitable[object]] | None = None,
 ) -> Completed:
     """Run a program to its end and return its exit code and output.
 
     The answer comes as soon as the child itself is gone, even if a grandchild still holds its pipes: then what was
     written until then is returned. Raises ProcessTimeout after `timeout` seconds (the child is killed, with its whole
     session if `start_new_session`), ProcessFailed on a non-zero end unless `check` is false, OSError if the program
-    cannot be started. Cancelling kills the child and waits for it.
+    cannot be started. Cancelling kills the child and waits for it. Where the child would leave something behind if it
+    were killed at once, `interrupt` is called before, and should make it end by itself.
     """
     if log.isEnabledFor(logging.DEBUG):
         log.debug("+ %s", shlex.join(argv))
@@ -126,10 +130,10 @@ async def run(
             await wait_pid_exit(child)
             await drained(stdout, stderr)
     except TimeoutError:
-        await kill_and_reap(child, whole_session=start_new_session)
+        await _end(child, interrupt, start_new_session)
         raise ProcessTimeout(argv, timeout, bytes(stderr.data)) from None
     except BaseException:
-        await asyncio.shield(kill_and_reap(child, whole_session=start_new_session))
+        await asyncio.shield(_end(child, interrupt, start_new_session))
         raise
     finally:
         stdout.close()
@@ -163,6 +167,20 @@ async def wait_readable(fd: int) -> None:
         await ready.wait()
     finally:
         loop.remove_reader(fd)
+
+
+async def _end(
+    child: subprocess.Popen[bytes], interrupt: Callable[[], Awaitable[object]] | None, whole_session: bool
+) -> None:
+    try:
+        if interrupt is not None and child.poll() is None:
+            await interrupt()
+            async with asyncio.timeout(_INTERRUPTED):
+                await wait_pid_exit(child)
+    except TimeoutError:
+        log.debug("%s does not end by itself and is killed", child.args)
+    finally:
+        await kill_and_reap(child, whole_session=whole_session)
 
 
 async def kill_and_reap(child: subprocess.Popen[bytes], *, whole_session: bool = False) -> None:

@@ -17,10 +17,13 @@ from crio.conmon.spec import ExecSpec
 from crio.conmon.watch import Monitor
 from crio.container.container import Container
 from crio.container.manager import ContainerManager
-from crio.runtime.exec import MAX_OUTPUT, ExecFiles, ExecResult, exec_sync, kill_group
+from crio.runtime.exec import MAX_OUTPUT, ExecFiles, ExecResult, exec_sync, kill_started
 from crio.wire.remotecommand import Size
 
 TIMED_OUT = b"command timed out"
+
+_REAPING = 2.0
+"""Seconds that a killed command is given to be gone."""
 
 
 class Execs:
@@ -68,7 +71,10 @@ class Execs:
                 exit_code = await process.wait()
                 await drained(stdout, stderr)
         except BaseException as error:
-            kill_group(process.pid)
+            await kill_started(process.pid)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_REAPING):
+                    await process.wait()
             if isinstance(error, TimeoutError):
                 return ExecResult(b"", b"", -1, timed_out=True)
             raise

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import secrets
-import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,6 +15,7 @@ from crio.base.errors import CrioError
 from crio.base.files import read_bounded, write_new
 from crio.base.process import ProcessTimeout, run
 from crio.conmon.errors import RuntimeFailed, sentence
+from crio.linux.process_tree import kill_tree
 from crio.runtime.driver import OciRuntime
 
 MAX_OUTPUT = 16 << 20
@@ -78,19 +79,24 @@ async def exec_sync(
 ) -> ExecResult:
     """Run `command` in the container and return its output and exit code.
 
-    `timeout` in seconds, 0 for none; then the command is killed with its process group. The answer does not wait for
-    children of the command that hold its output open. Raises RuntimeFailed if the command cannot be started.
+    `timeout` in seconds, 0 for none; then the command is killed with all that it has started. The answer does not wait
+    for children of the command that hold its output open. Raises RuntimeFailed if the command cannot be started.
     """
     files = ExecFiles(bundle, command, terminal=False)
     argv = runtime.command("exec", "--process", files.process, "--pid-file", files.pid, container_id)
+
+    async def kill_command() -> None:
+        await kill_started(files.read_pid())
+
     try:
-        done = await run(argv, timeout=timeout or _FOREVER, max_output=MAX_OUTPUT, check=False)
+        # The runtime must outlive the command: it is the command's parent, and nobody else would reap it.
+        done = await run(argv, timeout=timeout or _FOREVER, max_output=MAX_OUTPUT, check=False, interrupt=kill_command)
         started = files.read_pid() != 0
-    except ProcessTimeout as error:
-        kill_group(files.read_pid())
-        return ExecResult(b"", str(error).encode(), -1, timed_out=True)
-    except BaseException:
-        kill_group(files.read_pid())
+    except BaseException as error:
+        # It may have come up just when the runtime was killed.
+        await kill_command()
+        if isinstance(error, ProcessTimeout):
+            return ExecResult(b"", str(error).encode(), -1, timed_out=True)
         raise
     finally:
         files.remove()
@@ -103,12 +109,7 @@ async def exec_sync(
     return ExecResult(done.stdout, done.stderr, done.returncode if done.returncode >= 0 else 128 - done.returncode)
 
 
-def kill_group(pid: int) -> None:
-    """End an exec'ed process, and its process group where it leads one."""
-    if not pid:
-        return
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        if os.getpgid(pid) == pid:
-            os.killpg(pid, signal.SIGKILL)
-        else:
-            os.kill(pid, signal.SIGKILL)
+async def kill_started(pid: int) -> None:
+    """End a command and all that it has started; nothing for pid 0. Goes on when the caller is cancelled."""
+    if pid:
+        await asyncio.shield(asyncio.to_thread(kill_tree, pid))

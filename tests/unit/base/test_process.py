@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -67,6 +69,37 @@ async def test_timeout_kills_the_whole_session(tmp_path: os.PathLike[str]) -> No
             return
         await asyncio.sleep(0.02)
     pytest.fail(f"process {child} of the session lives on")
+
+
+async def test_an_interrupted_child_ends_by_itself(tmp_path: Path) -> None:
+    """What it does at its end is done before it is killed, at the end of its time and when the caller gives up."""
+    running, ended = tmp_path / "pid", tmp_path / "ended"
+    script = f"trap 'echo yes > {ended}; exit 3' TERM; echo $$ > {running}; while :; do sleep 0.01; done"
+
+    async def interrupt() -> None:
+        os.kill(int(running.read_text()), signal.SIGTERM)
+
+    with pytest.raises(ProcessTimeout):
+        await run(["/bin/sh", "-c", script], timeout=0.5, interrupt=interrupt)
+    assert ended.read_text() == "yes\n"
+
+    ended.unlink()
+    running.unlink()
+    task = asyncio.create_task(run(["/bin/sh", "-c", script], timeout=60, interrupt=interrupt))
+    while not running.exists() or not running.read_text():
+        await asyncio.sleep(0.01)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert ended.read_text() == "yes\n"
+
+
+async def test_a_child_that_ignores_its_interruption_is_killed() -> None:
+    async def interrupt() -> None:
+        """Nothing that the child would notice."""
+
+    with pytest.raises(ProcessTimeout):
+        await run(["sleep", "60"], timeout=0.1, interrupt=interrupt)
 
 
 def _state(pid: int) -> str:
