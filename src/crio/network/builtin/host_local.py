@@ -97,25 +97,25 @@ def allocate(request: PluginRequest, timeout: float) -> Result:
 
 def release(request: PluginRequest, timeout: float) -> None:
     """Release every address of the container's interface; fine if it has none."""
-    settings = _settings(request)
-    if not os.path.isdir(settings.directory):
+    directory = _directory(request)
+    if not os.path.isdir(directory):
         return
-    with _locked(request, settings.directory, timeout):
-        mine = _leases_of(settings.directory, request.container_id, request.interface)
+    with _locked(request, directory, timeout):
+        mine = _leases_of(directory, request.container_id, request.interface)
         if not mine:
             # A lease must not be missed because a file was replaced between two ticks of the clock.
-            _seen.pop(settings.directory, None)
-            mine = _leases_of(settings.directory, request.container_id, request.interface)
+            _seen.pop(directory, None)
+            mine = _leases_of(directory, request.container_id, request.interface)
         for name in mine:
-            os.unlink(os.path.join(settings.directory, name))
+            os.unlink(os.path.join(directory, name))
 
 
 def check(request: PluginRequest, timeout: float) -> None:
     """Raises PluginFailed if the container's interface has no address reserved."""
-    settings = _settings(request)
-    with _locked(request, settings.directory, timeout):
-        if not _leases_of(settings.directory, request.container_id, request.interface):
-            raise PluginFailed(request, f"{request.container_id} has no address in {settings.directory}")
+    directory = _directory(request)
+    with _locked(request, directory, timeout):
+        if not _leases_of(directory, request.container_id, request.interface):
+            raise PluginFailed(request, f"{request.container_id} has no address in {directory}")
 
 
 def collect_garbage(request: PluginRequest, valid: frozenset[tuple[str, str]], timeout: float) -> None:
@@ -123,13 +123,13 @@ def collect_garbage(request: PluginRequest, valid: frozenset[tuple[str, str]], t
 
     A power cut can leave a lease without its text; one from before this boot belongs to nobody who is alive.
     """
-    settings = _settings(request)
-    if not os.path.isdir(settings.directory):
+    directory = _directory(request)
+    if not os.path.isdir(directory):
         return
     boot = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
-    with _locked(request, settings.directory, timeout):
-        for name, owner in _leases(settings.directory):
-            path = os.path.join(settings.directory, name)
+    with _locked(request, directory, timeout):
+        for name, owner in _leases(directory):
+            path = os.path.join(directory, name)
             if owner[0]:
                 stale = owner not in valid and (owner[1] or not any(owner[0] == entry[0] for entry in valid))
             else:
@@ -139,6 +139,12 @@ def collect_garbage(request: PluginRequest, valid: frozenset[tuple[str, str]], t
 
 
 # Configuration
+
+
+def _directory(request: PluginRequest) -> str:
+    """Where the network's leases are. Releasing one needs nothing else, however wrong the ranges are by now."""
+    ipam: dict[str, Any] = request.document.get("ipam") or {}
+    return os.path.join(ipam.get("dataDir") or DATA_DIRECTORY, request.network)
 
 
 def _settings(request: PluginRequest) -> Settings:
@@ -158,8 +164,7 @@ def _settings(request: PluginRequest) -> Settings:
         )
     except (ValueError, TypeError, KeyError) as error:
         raise PluginFailed(request, f"its ranges of addresses or routes are wrong: {error}") from None
-    directory = os.path.join(ipam.get("dataDir") or DATA_DIRECTORY, request.network)
-    return Settings(directory, range_sets, routes, ipam.get("resolvConf") or "")
+    return Settings(_directory(request), range_sets, routes, ipam.get("resolvConf") or "")
 
 
 def _prefix(text: str) -> Prefix:
