@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
+from crio.base.errors import CrioError
 from crio.base.files import read_bounded
 from crio.conmon.packets import Packet
 from crio.conmon.record import EXIT_FILE, UNKNOWN_EXIT_CODE
@@ -58,5 +59,5 @@ class ExitRecord:
                 log_dropped=int(fields.get("log_dropped", 0)),
                 log_error=str(fields.get("log_error", "")),
             )
-        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        except (OSError, CrioError, ValueError, TypeError, KeyError, AttributeError):
             return None

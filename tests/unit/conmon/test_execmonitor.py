@@ -126,11 +126,9 @@ async def test_killed_process(bed: Bed, runtime: str) -> None:
 async def test_missing_command(bed: Bed, runtime: str, terminal: bool) -> None:
     monitor = await _container(bed, runtime)
     spec = _spec(bed, monitor, ["/no/such/command"], terminal=terminal)
+    attempt = bed.zygote.exec(spec) if terminal else _run(bed, spec)
     with pytest.raises(RuntimeFailed, match="cannot execute the command"):
-        if terminal:
-            await bed.zygote.exec(spec)
-        else:
-            await _run(bed, spec)
+        await attempt
 
 
 async def test_process_outlives_the_daemons_interest(bed: Bed, runtime: str) -> None:

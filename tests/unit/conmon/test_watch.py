@@ -71,7 +71,8 @@ async def main():
     zygote = ZygoteClient()
     await zygote.start()
     bed = Bed(zygote, *sys.argv[2:5])
-    monitor = await bed.create(["sh", "-c", "i=0; while [ $i -lt 30 ]; do echo $i; sleep 0.02; i=$((i+1)); done; exit 9"])
+    count = "i=0; while [ $i -lt 30 ]; do echo $i; sleep 0.02; i=$((i+1)); done; exit 9"
+    monitor = await bed.create(["sh", "-c", count])
     await bed.start(monitor)
     print(monitor.id, zygote.pid, flush=True)
     await asyncio.sleep(1000)
