@@ -8,7 +8,7 @@ import socket
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from crio.base.errors import Cancelled, FailedPrecondition, Internal
+from crio.base.errors import Cancelled, FailedPrecondition, Internal, ResourceExhausted
 from crio.base.files import read_bounded
 from crio.base.process import wait_readable
 from crio.conmon.connection import Connection, connect
@@ -154,5 +154,5 @@ class Monitor:
 def _read_pid(path: str) -> int:
     try:
         return int(read_bounded(path, 32))
-    except (OSError, ValueError):
+    except (OSError, ValueError, ResourceExhausted):
         return 0
