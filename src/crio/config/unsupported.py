@@ -12,23 +12,16 @@ _NO_NRI = "NRI plug-ins are not called"
 _NO_BLOCKIO = "block IO classes are not applied"
 
 UNSUPPORTED: Mapping[str, str] = {
-    "crio.imagestore": "images are kept in root",
-    "crio.api.stream_tls_ca": "clients of the streaming server are not asked for a certificate",
     "crio.runtime.additional_artifact_stores": "OCI artifacts are not mounted",
     "crio.runtime.conmon": _OWN_MONITOR,
     "crio.runtime.pinns_path": "namespaces are kept by this daemon itself",
-    "crio.runtime.min_injected_gomaxprocs": "GOMAXPROCS is not set in containers",
     "crio.runtime.blockio_config_file": _NO_BLOCKIO,
     "crio.runtime.blockio_reload": _NO_BLOCKIO,
     "crio.runtime.rdt_config_file": "cache and memory bandwidth classes are not applied",
-    "crio.runtime.bind_mount_prefix": "mount sources are taken as they are",
     "crio.runtime.uid_mappings": "containers run in the host's user namespace unless the pod asks for its own",
     "crio.runtime.gid_mappings": "containers run in the host's user namespace unless the pod asks for its own",
-    "crio.runtime.log_to_journald": "containers' output is written to their log files only",
-    "crio.runtime.enable_pod_events": "container events are not sent to the kubelet",
     "crio.runtime.separate_pull_cgroup": "images are pulled in the daemon's cgroup",
     "crio.image.auto_reload_registries": "registries.conf is read again for each pull anyway",
-    "crio.image.signature_policy": "signatures of images are not verified",
     "crio.nri.nri_plugin_dir": _NO_NRI,
     "crio.nri.nri_listen": _NO_NRI,
     "crio.nri.default_validator.nri_enable_default_validator": _NO_NRI,

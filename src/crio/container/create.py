@@ -10,7 +10,7 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import msgspec
@@ -28,13 +28,15 @@ from crio.conmon.client import ZygoteClient
 from crio.conmon.exitrecord import ExitRecord
 from crio.conmon.spec import MonitorSpec
 from crio.conmon.watch import Monitor
+from crio.container import image_mounts
 from crio.container.container import Container
 from crio.container.names import log_path
 from crio.container.record import FILE, ContainerRecord, ContainerUser
 from crio.container.specgen.apply import apply_effects, apply_relabels
 from crio.container.specgen.build import build_spec
-from crio.container.specgen.input import ContainerInput, HandlerFacts, ImageFacts, SandboxFacts
+from crio.container.specgen.input import ContainerInput, HandlerFacts, ImageFacts, ImageMount, SandboxFacts
 from crio.container.specgen.plan import ContainerPlan
+from crio.container.stored import StoredContainer, ours
 from crio.container.update import Update, plan_update
 from crio.image.records import ImageInfo
 from crio.image.service import ImageService
@@ -82,23 +84,6 @@ class MakerRooms:
     hooks: HookDirectories
 
 
-class StoredContainer(msgspec.Struct, rename="kebab", omit_defaults=True):
-    """The metadata of a container in the store, in the form that other readers of the store know from CRI-O."""
-
-    pod_name: str
-    pod_id: str
-    image_name: str
-    image_id: str
-    name: str
-    metadata_name: str = ""
-    uid: str = ""
-    namespace: str = ""
-    mountlabel: str = ""
-    created_at: int = 0
-    attempt: int = 0
-    privileged: bool = False
-
-
 class ContainerMaker:
     """Makes containers up to the state CREATED, and unmakes them from any."""
 
@@ -127,6 +112,7 @@ class ContainerMaker:
     ) -> tuple[Container, Monitor]:
         """A container in state CREATED with its monitor. Whatever fails, nothing of it is left."""
         image = self._images.resolve(config.image.image)
+        self._images.check_policy(image, sandbox.config.metadata.namespace)
         container_id = new_id()
         handler = sandbox.record.runtime_handler or self.runtimes.default_name
         manager = self._config().runtime.cgroup_manager
@@ -147,6 +133,7 @@ class ContainerMaker:
             monitor_cgroup=cgroups.group_path(parent, f"crio-conmon-{container_id}", manager),
             own_pid_namespace=config.linux.security_context.namespace_options.pid == pb.CONTAINER,
             resources=config.linux.resources.SerializeToString(),
+            image_volumes=image_mounts.new_ids(config),
         )
         container = Container(os.path.join(self.settings.directory, container_id), record)
         try:
@@ -162,11 +149,16 @@ class ContainerMaker:
         failpoint("container.create.after_record")
         with job.step("storage"):
             record.rootfs = await self._storage.run(self._make_rootfs, sandbox, container, image)
+            volumes: Mapping[str, ImageMount] = {}
+            if record.image_volumes:
+                volumes = await self._storage.run(
+                    image_mounts.mount_images, self._store, self._images, sandbox, container
+                )
         failpoint("container.create.after_storage")
         runtime = self.runtimes.get(record.handler)
         with job.step("specification"):
             features = await runtime.features()
-            plan = build_spec(self._input(sandbox, container, image, features))
+            plan = build_spec(self._input(sandbox, container, image, volumes, features))
             for warning in plan.warnings:
                 log.warning("container %s: %s", container.short_id, warning)
             apply_effects(plan.effects, record.rootfs)
@@ -208,12 +200,19 @@ class ContainerMaker:
             record.id,
             names=[record.name],
             image_id=image.id,
-            metadata=msgspec.json.encode(metadata).decode(),
+            metadata=metadata.text(),
             mount_label=sandbox.record.mount_label,
         )
         return self._store.mount_container(record.id)
 
-    def _input(self, sandbox: Sandbox, container: Container, image: ImageInfo, features: Features) -> ContainerInput:
+    def _input(
+        self,
+        sandbox: Sandbox,
+        container: Container,
+        image: ImageInfo,
+        volumes: Mapping[str, ImageMount],
+        features: Features,
+    ) -> ContainerInput:
         record, config = container.record, self._config()
         options = container.config.linux.security_context.namespace_options
         namespaces = dict(sandbox.record.namespaces)
@@ -279,6 +278,7 @@ class ContainerMaker:
             created_at=record.created_at,
             storage_root=config.crio.root,
             image_volumes=config.image.image_volumes,
+            image_mounts=volumes,
             target_pid_namespace=target,
         )
 
@@ -371,6 +371,7 @@ class ContainerMaker:
             monitor.close()
 
     def _remove_stored(self, record: ContainerRecord) -> None:
+        image_mounts.unmount_images(self._store, record.image_volumes)
         try:
             self._store.remove_container(record.id)
         except NotFound:
@@ -385,17 +386,9 @@ class ContainerMaker:
         monitor = await Monitor.connect(container.id, container.directory)
         return (monitor, monitor.exited)
 
-    async def stored_containers(self) -> list[str]:
-        """Ids of the containers in the store that are ours: whose metadata names a pod."""
-        found = []
-        for stored in await self._storage.run(self._store.containers):
-            try:
-                metadata = msgspec.json.decode(stored.metadata, type=StoredContainer)
-            except (msgspec.DecodeError, TypeError):
-                continue
-            if metadata.pod_id and metadata.pod_name:
-                found.append(stored.id)
-        return found
+    async def stored_containers(self) -> list[tuple[str, str]]:
+        """Ids of what is ours in the store, each with that of the container that it belongs to."""
+        return list(ours(await self._storage.run(self._store.containers)))
 
     async def remove_unrecorded(self, container_id: str) -> None:
         """Remove a container of which only the id is known: from every runtime, and from the store."""

@@ -26,6 +26,7 @@ from crio.image.credentials import Credentials
 from crio.image.pins import Pins
 from crio.image.progress import LayerProgress
 from crio.image.records import ImageInfo, make_info
+from crio.image.trust.policy import Policies, references
 from crio.image.worker.client import WorkerClient
 from crio.image.worker.messages import LOCAL_TRANSPORTS, Load, Pull, Settings, StoredImage, Update
 from crio.storage.records import ImageRecord
@@ -111,6 +112,7 @@ class ImageService:
         """Take over a changed configuration; pulls under way keep the old one."""
         image = config.image
         self._config = image
+        self._policies = Policies(image.signature_policy, image.signature_policy_dir)
         self._pins = Pins((*image.pinned_images, image.pause_image))
         self._known.clear()
 
@@ -179,6 +181,10 @@ class ImageService:
         usage = await self._executor.run(self._store.fs_usage)
         return FsUsage(self._store.options.graphroot, usage.bytes, usage.inodes)
 
+    def check_policy(self, image: ImageInfo, namespace: str) -> None:
+        """Raise SignatureValidationFailed unless the policy accepts the image for this namespace."""
+        self._policies.check(references(image.names), namespace)
+
     # Changes
 
     async def pull(
@@ -197,6 +203,7 @@ class ImageService:
         """
         request = Pull(0, _transport_stripped(name), self._settings(), auth.plain() if auth else None, namespace)
         _check_name(request.image)
+        self._policies.check(self._candidates(request.image), namespace)
         identity = (request.image, auth.plain().fingerprint if auth else b"", namespace)
         key = "image:" + hashlib.sha256(msgspec.json.encode(identity)).hexdigest()
 

@@ -10,6 +10,6 @@ def test_every_name_is_a_key() -> None:
 
 
 def test_only_keys_that_ask_for_something_are_told() -> None:
-    config = parse('[crio]\nimagestore = "/x"\n[crio.runtime]\nbind_mount_prefix = ""\n', "x")
-    named = {"crio.imagestore", "crio.runtime.bind_mount_prefix"}
-    assert [line.split(":")[0] for line in unsupported_lines(config, named)] == ["imagestore has no effect yet"]
+    config = parse('[crio.runtime]\nrdt_config_file = "/x"\nuid_mappings = ""\n', "x")
+    named = {"crio.runtime.rdt_config_file", "crio.runtime.uid_mappings"}
+    assert [line.split(":")[0] for line in unsupported_lines(config, named)] == ["rdt_config_file has no effect yet"]
