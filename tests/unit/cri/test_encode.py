@@ -11,11 +11,9 @@ from crio.cri import encode
 from crio.image.records import ImageInfo
 from small_node import make_container, make_sandbox
 
-CONFIG = {"config": {"User": "1000:5", "Labels": {"a": "b"}}, "rootfs": {"type": "layers", "diff_ids": []}}
-
 
 def make_image(user: str = "1000:5", repo_digests: tuple[str, ...] = ("q.io/a@sha256:" + "1" * 64,)) -> ImageInfo:
-    document = json.dumps({**CONFIG, "config": {**CONFIG["config"], "User": user}}).encode()
+    document = json.dumps({"config": {"User": user}, "rootfs": {"type": "layers", "diff_ids": []}}).encode()
     return ImageInfo(
         id="ab" * 32,
         names=("q.io/a:1", "q.io/a:2"),

@@ -1,0 +1,40 @@
+"""What runtimes say of themselves, and what is made of it."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+
+import pytest
+
+from crio.runtime.features import Features, parse_features
+
+RUNC = b"""{"ociVersionMin":"1.0.0","ociVersionMax":"1.2.0","mountOptions":["bind","ro","rro","rbind"],
+"linux":{"namespaces":["cgroup"],"mountExtensions":{"idmap":{"enabled":true}}},"annotations":{"x":"y"}}"""
+
+
+@pytest.mark.parametrize(
+    ("text", "features"),
+    [
+        (RUNC, Features(recursive_read_only=True, idmapped_mounts=True)),
+        (b"{}", Features()),
+        (b'{"mountOptions":["ro"],"linux":{}}', Features()),
+        (b'{"linux":{"mountExtensions":{"idmap":{"enabled":false}}}}', Features()),
+        (b"", Features()),
+        (b"unknown command features", Features()),
+        (b'{"mountOptions":"rro"}', Features()),
+        (b"[]", Features()),
+        (b"\xff", Features()),
+    ],
+)
+def test_parse(text: bytes, features: Features) -> None:
+    assert parse_features(text) == features
+
+
+def test_a_real_runtimes_answer() -> None:
+    runc = shutil.which("runc")
+    assert runc is not None
+    done = subprocess.run([runc, "features"], capture_output=True, check=False)
+    if done.returncode != 0:
+        pytest.skip("this runc is too old to tell its features")
+    assert parse_features(done.stdout).recursive_read_only == (b'"rro"' in done.stdout)
