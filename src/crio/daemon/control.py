@@ -72,13 +72,17 @@ async def _progress(work: _Work) -> AsyncIterator[pb.PullProgress]:
     task = asyncio.ensure_future(work(on_progress))
     task.add_done_callback(lambda _: news.set())
     try:
-        while not task.done():
+        ended = False
+        while not ended:
             await news.wait()
             news.clear()
+            ended = task.done()
             if layers or stage:
-                yield pb.PullProgress(layers=map(_layer, layers.values()), stage=stage)
+                message = pb.PullProgress(layers=map(_layer, layers.values()), stage=stage)
+                # Before the yield: what comes while the client takes this message is for the next one.
                 layers.clear()
                 stage = ""
+                yield message
         for image in task.result():
             yield pb.PullProgress(image_id=image.id, names=image.repo_tags)
     finally:

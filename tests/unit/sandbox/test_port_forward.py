@@ -24,6 +24,7 @@ def netns(tmp_path: Path) -> Iterator[str]:
     namespaces.pin({"net": path})
     yield path
     namespaces.unpin(path)
+    namespaces.unshare_directory(str(tmp_path))
 
 
 def listener(family: socket.AddressFamily, address: str) -> socket.socket:
