@@ -151,9 +151,8 @@ class ContainerMaker:
             record.rootfs = await self._storage.run(self._make_rootfs, sandbox, container, image)
             volumes: Mapping[str, ImageMount] = {}
             if record.image_volumes:
-                volumes = await self._storage.run(
-                    image_mounts.mount_images, self._store, self._images, sandbox, container
-                )
+                image_ids = image_mounts.resolve_images(self._images, container.config)
+                volumes = await self._storage.run(image_mounts.mount_images, self._store, image_ids, sandbox, container)
         failpoint("container.create.after_storage")
         runtime = self.runtimes.get(record.handler)
         with job.step("specification"):

@@ -55,6 +55,8 @@ class ContainerRecord(msgspec.Struct, kw_only=True, omit_defaults=True):
     """The same as the CRI's enumeration has it."""
     mounts: list[bytes] = []
     """The request's mounts as they were done, as protobuf."""
+    image_volumes: list[str] = []
+    """Ids in the store of the images that are mounted as volumes, in the order of the request's mounts."""
     own_pid_namespace: bool = True
     resources: bytes = b""
     """The LinuxContainerResources in force, as protobuf."""

@@ -111,8 +111,8 @@ class Recovery:
             self._found.containers += 1
 
     async def _sweep_storage(self) -> None:
-        for container_id in await self._maker.stored_containers():
-            if not os.path.isdir(os.path.join(self._maker.settings.directory, container_id)):
+        for container_id, owner in await self._maker.stored_containers():
+            if not os.path.isdir(os.path.join(self._maker.settings.directory, owner)):
                 await self._attempt(
                     f"remove stored container {container_id[:12]}", self._maker.remove_unrecorded, container_id
                 )

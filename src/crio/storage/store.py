@@ -432,14 +432,18 @@ class Store:
         except OSError as error:
             log.warning("layer %s of a container that failed stays until the next start: %s", layer, error)
 
-    def mount_container(self, id: str) -> str:
-        """Mount the container's root file system, or count one more user; the path, the same each time."""
+    def mount_container(self, id: str, *, read_only: bool = False) -> str:
+        """Mount the container's root file system, or count one more user; the path, the same each time.
+
+        `read_only` counts for the first user.
+        """
         record = self.container(id)
         flags = record.flags
         options = MountOptions(
             options=_texts(flags.get("MountOpts")),
             label=str(flags.get("MountLabel") or ""),
             volatile=record.volatile and not self.options.flag("disable-volatile"),
+            read_only=read_only,
         )
         return self.mount_layer(record.layer, options)
 

@@ -165,6 +165,8 @@ def _image_volume(
 ) -> None:
     if request.host_path:
         raise ImageVolumeMountFailed(f"cannot mount at {request.container_path[:200]}: both an image and a host path")
+    if not request.readonly:
+        raise ImageVolumeMountFailed(f"cannot mount image {request.image.image[:200]}: the mount is not read-only")
     if mount is None or not (mount.source or mount.files):
         raise ImageVolumeMountFailed(f"cannot mount image {request.image.image[:200]}: it is not on this node")
     if (request.uidMappings or request.gidMappings) and not settings.idmapped:
@@ -188,8 +190,7 @@ def _image_volume(
     done = pb.Mount()
     done.CopyFrom(request)
     done.host_path = mount.source or next(iter(mount.files.values()))
-    done.image.image = mount.image_id or request.image.image
-    done.readonly = True
+    done.image.image_ref = mount.image_id
     result.reported.append(done)
 
 

@@ -104,13 +104,14 @@ def test_labels(tmp_path: Path) -> None:
 
 
 def image_request(**fields: Any) -> pb.Mount:
-    return pb.Mount(container_path="/img", image=pb.ImageSpec(image="ref"), **fields)
+    return pb.Mount(**{"container_path": "/img", "image": pb.ImageSpec(image="ref"), "readonly": True, **fields})
 
 
 def test_image_volume(tmp_path: Path) -> None:
     result = made(image_request(), images={"/img": ImageMount(source=str(tmp_path), image_id="sha")})
     assert result.mounts[0].options == ["rbind", "rprivate", "ro", "nosuid", "nodev"]
-    assert (result.reported[0].image.image, result.reported[0].readonly) == ("sha", True)
+    reported = result.reported[0]
+    assert (reported.image.image, reported.image.image_ref, reported.readonly) == ("ref", "sha", True)
 
 
 def test_artifact_files(tmp_path: Path) -> None:
@@ -132,6 +133,8 @@ def test_image_volumes_that_cannot_be_mounted(tmp_path: Path) -> None:
         made(image_request())
     with pytest.raises(ImageVolumeMountFailed):
         made(image_request(host_path="/x"), images={"/img": ImageMount(source=str(tmp_path))})
+    with pytest.raises(ImageVolumeMountFailed, match="not read-only"):
+        made(image_request(readonly=False), images={"/img": ImageMount(source=str(tmp_path))})
 
 
 def test_depth() -> None:

@@ -1,0 +1,124 @@
+"""Images that a container mounts as volumes.
+
+Each is a container of its own in the store, mounted read-only: so no tool that shares the store can remove the image
+meanwhile, the files have the pod's label, and what a crash leaves is found by its owner. The container's record holds
+the ids before any of them exists.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+
+from crio.api.runtime.v1 import api_pb2 as pb
+from crio.base.errors import CrioError, NotFound
+from crio.base.failpoints import failpoint
+from crio.base.ids import new_id
+from crio.container.container import Container
+from crio.container.specgen.input import ImageMount
+from crio.container.specgen.volumes import ImageVolumeMountFailed
+from crio.container.stored import StoredContainer
+from crio.image.service import ImageService
+from crio.linux.openat2 import open_in_root
+from crio.sandbox.sandbox import Sandbox
+from crio.storage.store import Store
+
+
+def new_ids(config: pb.ContainerConfig) -> list[str]:
+    """An id for each image volume of the request, in its order."""
+    return [new_id() for _ in _requests(config)]
+
+
+def resolve_images(images: ImageService, config: pb.ContainerConfig) -> list[str]:
+    """The id of the image of each image volume. Raises ImageVolumeMountFailed."""
+    found = []
+    for mount in _requests(config):
+        try:
+            found.append(images.resolve(mount.image.image).id)
+        except NotFound:
+            raise ImageVolumeMountFailed(f"{_what(mount)}: it is not on this node") from None
+    return found
+
+
+def mount_images(
+    store: Store, image_ids: Sequence[str], sandbox: Sandbox, container: Container
+) -> Mapping[str, ImageMount]:
+    """Mount the images of `resolve_images`; by container path. Blocks. Raises ImageVolumeMountFailed.
+
+    After a failure `unmount_images` takes away what was mounted until then.
+    """
+    mounted = {}
+    for number, (volume, image_id, request) in enumerate(
+        zip(container.record.image_volumes, image_ids, _requests(container.config), strict=True)
+    ):
+        try:
+            store.create_container(
+                volume,
+                names=[f"{container.name}_image-volume-{number}"],
+                image_id=image_id,
+                metadata=_metadata(sandbox, container, request.image.image, image_id).text(),
+                mount_label=sandbox.record.mount_label,
+            )
+            failpoint("container.image_volume.made")
+            root = store.mount_container(volume, read_only=True)
+        except (CrioError, OSError) as error:
+            raise ImageVolumeMountFailed(f"{_what(request)}: {error}") from error
+        mounted[request.container_path] = ImageMount(source=_sub_path(root, request), image_id=image_id)
+    return mounted
+
+
+def unmount_images(store: Store, volumes: list[str]) -> None:
+    """Unmount and remove image volumes; those that do not exist are fine. Blocks."""
+    for volume in volumes:
+        try:
+            store.remove_container(volume)
+        except NotFound:
+            continue
+
+
+def _metadata(sandbox: Sandbox, container: Container, image: str, image_id: str) -> StoredContainer:
+    return StoredContainer(
+        pod_name=sandbox.name,
+        pod_id=sandbox.id,
+        image_name=image,
+        image_id=image_id,
+        name=container.name,
+        uid=sandbox.config.metadata.uid,
+        namespace=sandbox.config.metadata.namespace,
+        mountlabel=sandbox.record.mount_label,
+        created_at=container.record.created_at // 1_000_000_000,
+        image_volume_of=container.id,
+    )
+
+
+def _requests(config: pb.ContainerConfig) -> list[pb.Mount]:
+    return [mount for mount in config.mounts if mount.image.image]
+
+
+def _what(request: pb.Mount) -> str:
+    return f"cannot mount image {request.image.image[:200]}"
+
+
+def _sub_path(root: str, request: pb.Mount) -> str:
+    """The host's path of the sub path inside the image, whose links cannot lead out of it."""
+    path = request.image_sub_path
+    if not path:
+        return root
+    what = f"{_what(request)}: its sub path {path[:200]!r}"
+    if "\0" in path or ".." in path.split("/"):
+        raise ImageVolumeMountFailed(f"{what} has a '..' or a NUL character")
+    try:
+        root_fd = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fd = open_in_root(root_fd, path.lstrip("/") or ".", os.O_PATH)
+        finally:
+            os.close(root_fd)
+    except FileNotFoundError:
+        raise ImageVolumeMountFailed(f"{what} does not exist in it") from None
+    except OSError as error:
+        raise ImageVolumeMountFailed(f"{what} cannot be opened: {error.strerror}") from error
+    try:
+        # The image is read-only, so the path cannot come to mean something else.
+        return os.readlink(f"/proc/self/fd/{fd}")
+    finally:
+        os.close(fd)

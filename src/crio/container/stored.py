@@ -1,0 +1,42 @@
+"""What the store's records of our containers tell, to us and to other readers of the store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import msgspec
+
+from crio.storage.records import ContainerRecord
+
+
+class StoredContainer(msgspec.Struct, rename="kebab", omit_defaults=True):
+    """The metadata of a container in the store, in the form that other readers of the store know from CRI-O."""
+
+    pod_name: str
+    pod_id: str
+    image_name: str
+    image_id: str
+    name: str
+    metadata_name: str = ""
+    uid: str = ""
+    namespace: str = ""
+    mountlabel: str = ""
+    created_at: int = 0
+    attempt: int = 0
+    privileged: bool = False
+    image_volume_of: str = ""
+    """Of an image that is mounted as a volume: the container that it is mounted into."""
+
+    def text(self) -> str:
+        return msgspec.json.encode(self).decode()
+
+
+def ours(stored: Iterable[ContainerRecord]) -> Iterator[tuple[str, str]]:
+    """Of the containers in a store those whose metadata names a pod: the id, and that of the container it serves."""
+    for record in stored:
+        try:
+            metadata = msgspec.json.decode(record.metadata, type=StoredContainer)
+        except (msgspec.DecodeError, TypeError):
+            continue
+        if metadata.pod_id and metadata.pod_name:
+            yield record.id, metadata.image_volume_of or record.id
