@@ -1,0 +1,47 @@
+"""The files of an exec; commands in containers are in test_exec_containers.py."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from crio.runtime.exec import ExecFiles, process_document
+
+CONFIG = {
+    "ociVersion": "1.0.2",
+    "process": {
+        "terminal": True,
+        "consoleSize": {"height": 1, "width": 2},
+        "args": ["sleep"],
+        "user": {"uid": 7},
+        "env": ["A=b"],
+        "x-own": [1],
+    },
+    "root": {"path": "/r"},
+}
+
+
+def test_the_process_keeps_all_but_the_command() -> None:
+    process = json.loads(process_document(json.dumps(CONFIG).encode(), ["sh", "-c", "é"], terminal=False))
+    assert process == {"terminal": False, "args": ["sh", "-c", "é"], "user": {"uid": 7}, "env": ["A=b"], "x-own": [1]}
+
+
+def test_files_go_when_told(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(CONFIG))
+    files = ExecFiles(str(tmp_path), ["id"], terminal=True)
+    assert json.loads(Path(files.process).read_text())["terminal"] is True
+    files.remove()
+    files.remove()
+    assert os.listdir(tmp_path) == ["config.json"]
+
+
+@pytest.mark.parametrize(("content", "pid"), [(b"42", 42), (b"", 0), (b"x", 0), (b"1" * 100, 0)])
+def test_a_pid_that_is_not_there_yet_is_0(tmp_path: Path, content: bytes, pid: int) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(CONFIG))
+    files = ExecFiles(str(tmp_path), ["id"], terminal=False)
+    assert files.read_pid() == 0
+    Path(files.pid).write_bytes(content)
+    assert files.read_pid() == pid
