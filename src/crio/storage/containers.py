@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import os
 
+from crio.storage.deletion import delete_tree
 from crio.storage.indexfile import IndexFile, Syncer
 from crio.storage.locks import LockFile
 from crio.storage.records import ContainerRecord
 from crio.storage.table import RecordTable
-from crio.storage.trash import delete_tree
 
 STABLE, VOLATILE = 0, 1
 

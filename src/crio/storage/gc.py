@@ -13,8 +13,8 @@ import stat
 from collections.abc import Callable, Iterable
 
 from crio.storage import tempdirs
+from crio.storage.deletion import delete_tree
 from crio.storage.store import Store
-from crio.storage.trash import delete_tree
 
 log = logging.getLogger(__name__)
 

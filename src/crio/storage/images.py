@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 from collections.abc import Iterable, Mapping, Sequence
 
 from crio.base.errors import InvalidArgument, NotFound
 from crio.base.failpoints import failpoint
 from crio.base.ids import resolve_prefix
 from crio.storage import bigdata
+from crio.storage.deletion import delete_tree
 from crio.storage.indexfile import IndexFile, Syncer
 from crio.storage.locks import LockFile
 from crio.storage.records import ImageRecord, replaced
@@ -126,7 +126,7 @@ class ImageStore:
         edit.drop(id)
         edit.save()
         failpoint("storage.image.dropped")
-        shutil.rmtree(os.path.join(self.directory, id), ignore_errors=True)
+        delete_tree(os.path.join(self.directory, id))
 
 
 def _table(directory: str, *, read_only: bool, syncer: Syncer | None, timeout: float) -> RecordTable[ImageRecord]:

@@ -145,7 +145,7 @@ class IndexFile:
     def _save(self) -> None:
         """Give the present file its second name, unless it is one that this object has not synced itself."""
         stamp = self.stamp()
-        if stamp in ((0, 0), self._unsynced) or self.recovered:
+        if stamp == self._unsynced != (0, 0) or self.recovered:
             return
         saved = self.path + SAVED
         try:
@@ -154,4 +154,8 @@ class IndexFile:
             os.unlink(saved)
         except FileNotFoundError:
             pass
-        os.link(self.path, saved)
+        if stamp == (0, 0):
+            # No file yet: the last state on disk is that there are no records.
+            os.close(os.open(saved, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        else:
+            os.link(self.path, saved)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from crio.base.errors import FailedPrecondition, NotFound
 from crio.base.failpoints import failpoint
@@ -292,6 +292,21 @@ class LayerStore:
         children = self.children(edit, id)
         if children:
             raise FailedPrecondition(f"cannot remove layer {id}: layer {children[0]} stands on it")
+
+
+def unused_chain(layers: Mapping[str, LayerRecord], tops: Sequence[str], used: set[str]) -> list[str]:
+    """The layers of a removed image that nothing uses, children before parents."""
+    children: dict[str, int] = {}
+    for layer in layers.values():
+        children[layer.parent] = children.get(layer.parent, 0) + 1
+    doomed: list[str] = []
+    for top in reversed(tops):
+        id = top
+        while id and id in layers and id not in used and not children.get(id) and id not in doomed:
+            doomed.append(id)
+            id = layers[id].parent
+            children[id] = children.get(id, 0) - 1
+    return doomed
 
 
 def _open_other(directory: str, timeout: float) -> RecordTable[LayerRecord]:

@@ -16,13 +16,14 @@ from crio.base.errors import AlreadyExists, FailedPrecondition, NotFound
 from crio.base.failpoints import failpoint
 from crio.base.files import sync_directory
 from crio.base.ids import new_id
-from crio.storage import records
+from crio.storage import accounting, records
+from crio.storage.accounting import Accounts
 from crio.storage.containers import ContainerStore
 from crio.storage.driver.base import Driver, MountOptions
-from crio.storage.driver.overlay import OverlayDriver
+from crio.storage.driver.make import make_driver
 from crio.storage.images import ImageStore
 from crio.storage.indexfile import Syncer
-from crio.storage.layers import LayerStore
+from crio.storage.layers import LayerStore, unused_chain
 from crio.storage.locks import LockFile
 from crio.storage.mounts import MountTable
 from crio.storage.options import StoreOptions
@@ -35,9 +36,6 @@ if TYPE_CHECKING:
     from crio.storage.writer import LayerFacts, LayerWriter, StagedLayer
 
 log = logging.getLogger(__name__)
-
-INODES_FLAG = "io.cri-o.inodes"
-"""In a layer's flags: how many inodes its files take. Other tools keep flags that they do not know."""
 
 
 class Store:
@@ -60,7 +58,7 @@ class Store:
         self.container_store = containers
         self._graph_lock = graph_lock
         self._syncer = syncer
-        self._measured: dict[str, int] = {}
+        self._accounts = Accounts(driver)
 
     @classmethod
     def open(cls, options: StoreOptions) -> Store:
@@ -76,7 +74,7 @@ class Store:
                 os.makedirs(root, mode=0o700, exist_ok=True)
         timeout = options.lock_timeout
         others = list(options.additional_image_stores)
-        driver = _make_driver(options, image_root)
+        driver = make_driver(options, image_root)
         with contextlib.ExitStack() as undo:
             graph_lock = LockFile(os.path.join(graphroot, "storage.lock"), timeout=timeout)
             undo.callback(graph_lock.close)
@@ -223,7 +221,7 @@ class Store:
                 compression=facts.compression,
                 uidset=staged.uids,
                 gidset=staged.gids,
-                flags={INODES_FLAG: staged.inodes},
+                flags={accounting.INODES_FLAG: staged.inodes},
             )
 
             def place() -> None:
@@ -326,7 +324,7 @@ class Store:
             self.image_store.remove(image_edit, image_id)
             used = {layer for other in image_edit.now.by_id.values() for layer in other.layers}
             used |= {container.layer for container in container_edit.now.by_id.values()}
-            doomed = _unused_chain(layer_edit.now.by_id, image, used)
+            doomed = unused_chain(layer_edit.now.by_id, image.layers, used)
             if doomed:
                 layers.remove(layer_edit, doomed)
         layers.trash.empty()
@@ -335,10 +333,7 @@ class Store:
     def image_size(self, image_id: str) -> int:
         """Bytes of the image's uncompressed layers and of its blobs, from the records."""
         image = self.image_store.get(image_id)
-        total = sum(image.big_data_sizes.values())
-        if image.layer:
-            total += sum(max(layer.diff_size, 0) for layer in self.layer_store.chain(image.layer))
-        return total
+        return accounting.image_size(image, self.layer_store.chain(image.layer) if image.layer else [])
 
     def _refuse_read_only(self, image_id: str, what: str) -> None:
         if self.image_store.find(image_id) is None:
@@ -520,58 +515,7 @@ class Store:
 
         From the records; inodes of layers which other tools made are counted once in the life of the store object.
         """
-        total = inodes = 0
-        for image in self.images():
-            total += sum(image.big_data_sizes.values())
-            inodes += len(image.big_data_names) + 1
-        for layer in self.layers():
-            if layer.diff_digest or layer.toc_digest:
-                total += max(layer.diff_size, 0)
-                inodes += self._layer_inodes(layer)
-        return Usage(total, inodes)
-
-    def _layer_inodes(self, layer: LayerRecord) -> int:
-        known = layer.flags.get(INODES_FLAG, self._measured.get(layer.id))
-        if not isinstance(known, int):
-            try:
-                known = measure(self.driver.own_directories(layer.id)[0]).inodes
-            except (OSError, NotFound):
-                known = 0
-            self._measured[layer.id] = known
-        return known
-
-
-def _make_driver(options: StoreOptions, image_root: str | None) -> Driver:
-    name = options.driver
-    home = os.path.join(options.graphroot, name)
-    image_home = os.path.join(image_root, name) if image_root else None
-    other_homes = [os.path.join(other, name) for other in options.additional_image_stores]
-    if name == "vfs":
-        from crio.storage.driver.vfs import VfsDriver  # lazy: hardly anybody uses it
-
-        return VfsDriver(home, image_home=image_home, other_homes=other_homes)
-    return OverlayDriver(
-        home,
-        image_home=image_home,
-        other_homes=other_homes,
-        mount_options=options.mount_options,
-        skip_mount_home=options.flag("skip_mount_home"),
-    )
-
-
-def _unused_chain(layers: Mapping[str, LayerRecord], image: ImageRecord, used: set[str]) -> list[str]:
-    """The layers of a removed image that nothing uses, children before parents."""
-    children: dict[str, int] = {}
-    for layer in layers.values():
-        children[layer.parent] = children.get(layer.parent, 0) + 1
-    doomed: list[str] = []
-    for top in reversed(image.layers):
-        id = top
-        while id and id in layers and id not in used and not children.get(id) and id not in doomed:
-            doomed.append(id)
-            id = layers[id].parent
-            children[id] = children.get(id, 0) - 1
-    return doomed
+        return self._accounts.all_images(self.images(), self.layers())
 
 
 def _texts(value: object) -> list[str] | None:

@@ -11,9 +11,10 @@ import fcntl
 import logging
 import os
 import secrets
-import shutil
 import struct
 import threading
+
+from crio.storage.deletion import delete_tree
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +49,7 @@ class TempDir:
 
     def close(self) -> None:
         if self._fd >= 0:
-            shutil.rmtree(self.path, ignore_errors=True)
+            delete_tree(self.path)
             try:
                 os.unlink(self._lock_path)
             except FileNotFoundError:
@@ -82,7 +83,7 @@ def _remove_if_stale(root: str, mark: str) -> bool:
             return False
         if os.path.isdir(directory):
             log.info("removing %s, which a dead process left", directory)
-            shutil.rmtree(directory, ignore_errors=True)
+            delete_tree(directory)
         if fd >= 0:
             os.unlink(lock_path)
         return True

@@ -18,9 +18,9 @@ from crio.base.errors import CrioError, DataLoss, Internal, InvalidArgument, Res
 from crio.base.failpoints import failpoint
 from crio.linux.sync import syncfs
 from crio.storage import tarsplit_file
+from crio.storage.deletion import delete_tree
 from crio.storage.records import LayerRecord
 from crio.storage.tarsplit_file import TarSplitWriter
-from crio.storage.trash import delete_tree
 from crio.storage.unpack import Unpacker, clean
 from crio.wire.crc64 import load as load_crc64
 from crio.wire.tar import TarEntry, TarReader, TarTail

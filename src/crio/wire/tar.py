@@ -29,7 +29,8 @@ MAX_SPARSE = 1 << 16
 MAX_NAME = 4096
 """Bytes of a member's name or link target: Linux' PATH_MAX."""
 
-_HEADER = struct.Struct("100s8s8s8s12s12s8sc100s6s2s32s32s8s8s155s12s")
+_HEADER = struct.Struct("100s8s8s8s12s12s8xc100s6s66x8s8s155s12x")
+"""name, mode, uid, gid, size, mtime, (checksum,) typeflag, linkname, magic, (owner names,) major, minor, prefix"""
 _ZERO = bytes(BLOCK)
 _NUMBER = re.compile(rb"[0-9]{1,20}")
 _MAX_SIZE = (1 << 63) - 1
@@ -210,7 +211,7 @@ class TarReader:
         fields = _HEADER.unpack(block)
         entry = TarEntry()
         physical = self._fill(entry, fields, block)
-        if entry.kind is Kind.FILE and (typeflag == b"S" or b"GNU.sparse.major" in self._pax or self._old_pax_sparse()):
+        if entry.kind is Kind.FILE and (typeflag == b"S" or (self._pax and self._is_pax_sparse())):
             located = self._sparse(entry, buffer, at, block, typeflag, physical)
             if located is None:
                 return None
@@ -263,19 +264,19 @@ class TarReader:
     def _fill(self, entry: TarEntry, fields: tuple[bytes, ...], block: bytes) -> int:
         """Set the plain fields; the answer is the length of the data in the archive."""
         pax = self._pax
-        typeflag, magic = fields[7], fields[9]
-        name = fields[0].partition(b"\0")[0]
-        if magic == b"ustar\0":
-            prefix = (fields[15][:131] if block[508:] == b"tar\0" else fields[15]).partition(b"\0")[0]
+        raw_name, mode, uid, gid, raw_size, mtime, typeflag, linkname, magic, major, minor, prefix = fields
+        name = raw_name.partition(b"\0")[0]
+        if magic == b"ustar\0" and prefix[0]:
+            prefix = (prefix[:131] if block[508:] == b"tar\0" else prefix).partition(b"\0")[0]
             if prefix:
                 name = prefix + b"/" + name
         if self._long_name is not None:
             name = self._long_name
-        entry.linkname = self._long_link if self._long_link is not None else fields[8].partition(b"\0")[0]
-        entry.mode = _octal(fields[1]) & 0o7777
-        entry.uid, entry.gid = _octal(fields[2]), _octal(fields[3])
-        size = _octal(fields[4])
-        entry.mtime_ns = _octal(fields[5]) * 1_000_000_000
+        entry.linkname = self._long_link if self._long_link is not None else linkname.partition(b"\0")[0]
+        entry.mode = _octal(mode) & 0o7777
+        entry.uid, entry.gid = _octal(uid), _octal(gid)
+        size = _octal(raw_size)
+        entry.mtime_ns = _octal(mtime) * 1_000_000_000
         entry.xattrs = NO_XATTRS
         if pax:
             xattrs: dict[bytes, bytes] = {}
@@ -307,11 +308,11 @@ class TarReader:
         entry.name, entry.kind = name, kind
         entry.major = entry.minor = 0
         if kind is Kind.CHARACTER_DEVICE or kind is Kind.BLOCK_DEVICE:
-            entry.major, entry.minor = _octal(fields[13]), _octal(fields[14])
+            entry.major, entry.minor = _octal(major), _octal(minor)
         return size if kind is Kind.FILE else 0
 
-    def _old_pax_sparse(self) -> bool:
-        return b"GNU.sparse.map" in self._pax or b"GNU.sparse.numblocks" in self._pax
+    def _is_pax_sparse(self) -> bool:
+        return any(key in self._pax for key in (b"GNU.sparse.major", b"GNU.sparse.map", b"GNU.sparse.numblocks"))
 
     def _sparse(
         self, entry: TarEntry, buffer: bytes, at: int, block: bytes, typeflag: bytes, physical: int

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from crio.linux.mount import unmount_below
+from crio.storage.deletion import delete_tree
 from crio.storage.options import StoreOptions
 from crio.storage.records import GZIP, ImageRecord
 from crio.storage.store import Store
-from crio.storage.trash import delete_tree
 
 Member = tuple[str, bytes | None] | tarfile.TarInfo
 TarMaker = Callable[..., bytes]

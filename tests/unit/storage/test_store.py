@@ -12,7 +12,9 @@ import pytest
 from crio.base.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
 from crio.base.ids import new_id
 from crio.linux.mount import is_mount_point, mounts_below
+from crio.storage.check import check
 from crio.storage.driver.base import MountOptions
+from crio.storage.gc import collect
 from crio.storage.options import StoreOptions
 from crio.storage.records import ImageRecord
 from crio.storage.store import Store
@@ -304,6 +306,25 @@ def test_lost_links_are_made_again_at_mount(store: Store, tar: TarMaker, add_ima
     assert (Path(store.mount_container(id)) / "etc/hostname").exists()
     assert len(list(links.iterdir())) == 3
     store.remove_container(id)
+
+
+@pytest.mark.parametrize("damage", [b"", b'[{"id":"12'])
+def test_a_power_cut_costs_no_image(options: StoreOptions, tar: TarMaker, add_image: ImageMaker, damage: bytes) -> None:
+    """Some file systems show an empty or cut file when the power goes right after an index was replaced."""
+    with Store.open(options) as store:
+        image = add_image(store, "localhost/a:1", base(tar), upper(tar))
+        for _ in range(3):
+            container(store, image.id)
+    for name in ("overlay-layers/layers.json", "overlay-containers/containers.json"):
+        Path(options.graphroot, name).write_bytes(damage)
+    with Store.open(options) as store:
+        collect(store)
+        assert store.images() == [image]
+        assert len(store.layers()) == 2
+        assert check(store).healthy
+        assert len(list(store.driver.layer_ids())) == 2
+        assert json.loads(Path(options.graphroot, "overlay-layers/layers.json").read_bytes())
+        container(store, image.id)
 
 
 # Several at once

@@ -11,7 +11,6 @@ import errno
 import logging
 import os
 import secrets
-import shutil
 import stat
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -22,6 +21,7 @@ from crio.base.files import read_bounded, sync_directory
 from crio.linux import mount as mnt
 from crio.linux.overlay import MAX_LAYERS, OverlayMount, mount_overlay
 from crio.linux.sync import sync_file
+from crio.storage.deletion import delete_tree
 from crio.storage.driver.base import MountOptions
 
 log = logging.getLogger(__name__)
@@ -262,7 +262,7 @@ class OverlayDriver:
     def _mount(self, plan: OverlayMount) -> None:
         if plan.work is not None:
             # A volatile mount leaves this behind, and the kernel refuses to mount over it.
-            shutil.rmtree(os.path.join(plan.work, "work/incompat/volatile"), ignore_errors=True)
+            delete_tree(os.path.join(plan.work, "work/incompat/volatile"))
         try:
             mount_overlay(plan, home=self.home)
         except OSError as error:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
-import shutil
 import stat
 from collections.abc import Callable, Iterable, Sequence
 
@@ -17,6 +16,7 @@ from crio.base.errors import NotFound
 from crio.base.process import run
 from crio.linux.overlay import OPAQUE
 from crio.linux.sync import syncfs
+from crio.storage.deletion import delete_tree
 from crio.storage.driver.base import MountOptions
 
 _COPY_TIMEOUT = 3600.0
@@ -171,7 +171,7 @@ def _is_opaque(path: str) -> bool:
 def _clear(path: str) -> None:
     try:
         if stat.S_ISDIR(os.lstat(path).st_mode):
-            shutil.rmtree(path)
+            delete_tree(path)
         else:
             os.unlink(path)
     except FileNotFoundError:
