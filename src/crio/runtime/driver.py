@@ -12,7 +12,7 @@ import msgspec
 from crio.base.errors import Internal
 from crio.base.process import Completed, ProcessTimeout, run
 from crio.conmon.errors import RuntimeFailed, RuntimeTimeout, sentence
-from crio.runtime.features import Features, parse_features
+from crio.runtime.features import Features, known_of_crun, parse_features
 
 log = logging.getLogger(__name__)
 
@@ -73,12 +73,17 @@ class OciRuntime:
             ) from None
 
     async def features(self) -> Features:
-        """What the runtime can do, asked once. One without the command `features` can do the least."""
+        """What the runtime can do, asked once. One that cannot tell is taken to do the least."""
         if self._features is None:
             try:
                 done = await run([self.path, "features"], timeout=_PROBE_TIMEOUT, check=False)
-                text = done.stdout if done.returncode == 0 else b""
-                self._features = parse_features(text, seccomp_program=self.is_crun)
+                if done.returncode == 0:
+                    self._features = parse_features(done.stdout, seccomp_program=self.is_crun)
+                elif self.is_crun:
+                    done = await run([self.path, "--version"], timeout=_PROBE_TIMEOUT, check=False)
+                    self._features = known_of_crun(done.stdout)
+                else:
+                    self._features = Features()
             except (OSError, ProcessTimeout) as error:
                 log.warning("cannot ask %s for its features: %s", self.path, error)
                 self._features = Features()

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 import msgspec
+
+_CRUN_VERSION = re.compile(rb"^crun version (\d+)\.(\d+)", re.MULTILINE)
 
 
 class Features(msgspec.Struct, frozen=True):
@@ -42,3 +46,10 @@ def parse_features(text: bytes, *, seccomp_program: bool = False) -> Features:
         idmapped_mounts=document.linux.mount_extensions.idmap.enabled,
         seccomp_program=seccomp_program,
     )
+
+
+def known_of_crun(version: bytes) -> Features:
+    """What a crun can do that is too old to tell it (before 1.8.6), by its answer to `--version`."""
+    found = _CRUN_VERSION.search(version)
+    release = (int(found[1]), int(found[2])) if found else (0, 0)
+    return Features(recursive_read_only=release >= (1, 4), seccomp_program=True)

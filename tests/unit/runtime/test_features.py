@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from crio.runtime.features import Features, parse_features
+from crio.runtime.features import Features, known_of_crun, parse_features
 
 RUNC = b"""{"ociVersionMin":"1.0.0","ociVersionMax":"1.2.0","mountOptions":["bind","ro","rro","rbind"],
 "linux":{"namespaces":["cgroup"],"mountExtensions":{"idmap":{"enabled":true}}},"annotations":{"x":"y"}}"""
@@ -29,6 +29,21 @@ RUNC = b"""{"ociVersionMin":"1.0.0","ociVersionMax":"1.2.0","mountOptions":["bin
 )
 def test_parse(text: bytes, features: Features) -> None:
     assert parse_features(text) == features
+
+
+@pytest.mark.parametrize(
+    ("version", "recursive"),
+    [
+        (b"crun version 1.8.1\ncommit: f8a096b\nspec: 1.0.0\n+SYSTEMD +YAJL\n", True),
+        (b"crun version 1.4\n", True),
+        (b"crun version 1.3\n", False),
+        (b"crun version 0.17\n", False),
+        (b"spec: 1.4\n", False),
+        (b"", False),
+    ],
+)
+def test_an_old_crun_is_known_by_its_version(version: bytes, recursive: bool) -> None:
+    assert known_of_crun(version) == Features(recursive_read_only=recursive, seccomp_program=True)
 
 
 def test_a_real_runtimes_answer() -> None:
