@@ -112,6 +112,8 @@ runtime_root = "{root}/run-runc"
 monitor_cgroup = "pod"
 [crio.image]
 signature_policy = "{root}/policy.json"
+[crio.stats]
+included_pod_metrics = ["all"]
 [crio.network]
 network_dir = "{root}/net.d"
 plugin_dirs = ["{cni_directory()}"]

@@ -69,6 +69,7 @@ class SmallNode:
             network=self.network,
             runtimes=_NOTHING,
             stats=_NOTHING,
+            pod_metrics=_NOTHING,
         )
 
     def add_sandbox(self, sandbox: Sandbox) -> Sandbox:

@@ -28,8 +28,8 @@ OTHERWISE_TESTED = {
     "container/specgen": "input",
     "cri": "container_attach container_checkpoint container_create container_exec container_exec_sync container_list "
     "container_remove container_reopen_log container_start container_stats container_status container_stop "
-    "container_update events image_fs_info image_list image_pull image_remove image_status node runtime_config "
-    "runtime_config_update sandbox_list sandbox_port_forward sandbox_remove sandbox_run sandbox_stats sandbox_status "
+    "container_update events image_fs_info image_list image_pull image_remove image_status node pod_metrics "
+    "runtime_config runtime_config_update sandbox_list sandbox_port_forward sandbox_remove sandbox_run sandbox_stats sandbox_status "
     "sandbox_stop sandbox_update status version",
     "daemon": "main observation wiring",
     "image": "credential_helper errors records",
@@ -42,7 +42,7 @@ OTHERWISE_TESTED = {
     "network/builtin": "pod_interface",
     "sandbox": "manager network",
     "spec": "docker_image oci_image",
-    "stats": "reader",
+    "stats": "podmetrics reader",
     "storage": "accounting containers export images layers tarsplit_file",
     "storage/driver": "base make",
     "streaming": "backend",

@@ -190,6 +190,30 @@ async def test_statistics(node: Node) -> None:
     assert pods.stats[0].linux.process.process_count.value >= 1
 
 
+async def test_pod_metrics_match_their_descriptors(node: Node) -> None:
+    pod_config = node.pod_config()
+    pod = await node.run_pod(pod_config)
+    container = await node.create(pod, node.container_config(["sleep", "1000"]), pod_config)
+    await node.start_container(container)
+    described = await node.call(
+        "ListMetricDescriptors", pb.ListMetricDescriptorsRequest(), pb.ListMetricDescriptorsResponse
+    )
+    keys = {each.name: list(each.label_keys) for each in described.descriptors}
+    listed = await node.call(
+        "ListPodSandboxMetrics", pb.ListPodSandboxMetricsRequest(), pb.ListPodSandboxMetricsResponse
+    )
+    (metrics,) = listed.pod_metrics
+    assert metrics.pod_sandbox_id == pod
+    assert [each.container_id for each in metrics.container_metrics] == [container]
+    told = [*metrics.metrics, *metrics.container_metrics[0].metrics]
+    assert {each.name for each in told} <= set(keys)
+    assert all(len(each.label_values) == len(keys[each.name]) for each in told)
+    values = {each.name: each.value.value for each in told}
+    assert values["container_memory_working_set_bytes"] > 0
+    assert values["container_processes"] == 1
+    assert "container_network_receive_bytes_total" in values
+
+
 async def test_shared_processes_and_target(node: Node) -> None:
     pod_config = node.host_network(node.pod_config())
     pod_config.linux.security_context.namespace_options.pid = pb.POD

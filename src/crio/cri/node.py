@@ -14,6 +14,7 @@ from crio.image.service import ImageService
 from crio.network.manager import Network
 from crio.runtime.handlers import Runtimes
 from crio.sandbox.manager import SandboxManager
+from crio.stats.podmetrics import PodMetrics
 from crio.stats.reader import StatsReader
 from crio.streaming.server import StreamingServer
 
@@ -35,3 +36,4 @@ class Node:
     network: Network
     runtimes: Runtimes
     stats: StatsReader
+    pod_metrics: PodMetrics

@@ -27,6 +27,7 @@ from crio.cri import (
     image_pull,
     image_remove,
     image_status,
+    pod_metrics,
     runtime_config,
     runtime_config_update,
     sandbox_list,
@@ -77,6 +78,9 @@ RUNTIME_CALLS: dict[str, Function] = {
     "StreamPodSandboxStats": sandbox_stats.stream_pod_sandbox_stats,
     "UpdateRuntimeConfig": runtime_config_update.update_runtime_config,
     "Status": status.status,
+    "ListMetricDescriptors": pod_metrics.list_metric_descriptors,
+    "ListPodSandboxMetrics": pod_metrics.list_pod_sandbox_metrics,
+    "StreamPodSandboxMetrics": pod_metrics.stream_pod_sandbox_metrics,
     "RuntimeConfig": runtime_config.runtime_config,
 }
 

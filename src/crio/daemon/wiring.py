@@ -42,8 +42,10 @@ from crio.sandbox.port_forward import PodConnector
 from crio.security import apparmor
 from crio.security.host import gather
 from crio.security.seccomp import SeccompProfiles
+from crio.stats.podmetrics import PodMetrics
 from crio.stats.reader import StatsReader
 from crio.storage.check import check, repair
+from crio.storage.gc import collect
 from crio.storage.options import StoreOptions
 from crio.storage.options import load as load_store_options
 from crio.storage.store import Store
@@ -113,7 +115,8 @@ class Daemon:
         self._tasks.spawn("chores", self._chores())
 
     def _check_store(self) -> None:
-        """After a crash of the node: what was written last may be damaged, and is removed to be fetched again."""
+        """Remove what belongs to nothing; after a crash of the node also what is damaged, to be fetched again."""
+        collect(self._store)
         crio = self._config.crio
         if not (crio.internal_repair and marks.last_run(crio, __version__).unclean):
             return
@@ -203,6 +206,13 @@ class Daemon:
                 self._store,
                 self._storage,
                 lambda: self._config.runtime.cgroup_manager,
+            ),
+            pod_metrics=PodMetrics(
+                self._cgroups,
+                self._containers,
+                self._store,
+                self._storage,
+                lambda: self._config.stats.included_pod_metrics,
             ),
         )
 
