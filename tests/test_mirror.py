@@ -26,11 +26,12 @@ OTHERWISE_TESTED = {
     "conmon": "children control files launch loop monitor output pause record sockets starter stdin",
     "container": "create exec manager",
     "container/specgen": "input",
-    "cri": "container_attach container_checkpoint container_create container_exec container_exec_sync container_list "
-    "container_remove container_reopen_log container_start container_stats container_status container_stop "
-    "container_update events image_fs_info image_list image_pull image_remove image_status node pod_metrics "
-    "runtime_config runtime_config_update sandbox_list sandbox_port_forward sandbox_remove sandbox_run sandbox_stats sandbox_status "
-    "sandbox_stop sandbox_update status version",
+    "cri": "container_attach container_checkpoint container_create container_exec container_exec_sync "
+    "container_list container_remove container_reopen_log container_start container_stats "
+    "container_status container_stop container_update events image_fs_info image_list image_pull "
+    "image_remove image_status node pod_metrics runtime_config runtime_config_update sandbox_list "
+    "sandbox_port_forward sandbox_remove sandbox_run sandbox_stats sandbox_status sandbox_stop "
+    "sandbox_update status version",
     "daemon": "main observation wiring",
     "image": "credential_helper errors records",
     "image/registry": "authorization",

@@ -203,7 +203,7 @@ class ImageService:
         """
         request = Pull(0, _transport_stripped(name), self._settings(), auth.plain() if auth else None, namespace)
         _check_name(request.image)
-        self._policies.check(self._candidates(request.image), namespace)
+        self._check_policy(request.image, namespace)
         identity = (request.image, auth.plain().fingerprint if auth else b"", namespace)
         key = "image:" + hashlib.sha256(msgspec.json.encode(identity)).hexdigest()
 
@@ -309,6 +309,13 @@ class ImageService:
             return task.result()
         finally:
             task.cancel()
+
+    def _check_policy(self, image: str, namespace: str) -> None:
+        transport = image.partition(":")[0]
+        if transport in LOCAL_TRANSPORTS:
+            self._policies.check_local(transport, image, namespace)
+        else:
+            self._policies.check(self._candidates(image), namespace)
 
     def _settings(self) -> Settings:
         config = self._config

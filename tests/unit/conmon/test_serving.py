@@ -86,10 +86,17 @@ async def test_log_that_cannot_be_reopened_stays_in_use(bed: Bed) -> None:
         with pytest.raises(Internal, match="Is a directory"):
             await monitor.reopen_log()
         await _send(client, b"after\n")
+        async with asyncio.timeout(10):
+            while _last_words(f"{path}.old") != ["before", "after"]:
+                await asyncio.sleep(0.01)
         await monitor.close_stdin()
         await monitor.wait()
-    with open(f"{path}.old") as file:
-        assert [line.split()[-1] for line in file] == ["before", "after"]
+    assert _last_words(f"{path}.old") == ["before", "after"]
+
+
+def _last_words(path: str) -> list[str]:
+    with open(path) as file:
+        return [line.split()[-1] for line in file]
 
 
 async def test_size_limit_starts_an_empty_file(bed: Bed) -> None:

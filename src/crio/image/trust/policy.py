@@ -43,17 +43,24 @@ class Policy(msgspec.Struct):
 
     def check(self, name: Reference) -> None:
         """Raise SignatureValidationFailed unless every requirement for the image is met."""
-        requirements = self.requirements(name)
-        if not requirements:
-            raise SignatureValidationFailed(f"cannot use image {name}: the policy's list of requirements is empty")
-        for requirement in requirements:
-            if requirement.type == "reject":
-                raise SignatureValidationFailed(f"cannot use image {name}: the policy rejects it")
-            if requirement.type != "insecureAcceptAnything":
-                raise SignatureValidationFailed(
-                    f"cannot use image {name}: the policy asks for {requirement.type}, and signatures are not verified "
-                    "in this release"
-                )
+        _meet(self.requirements(name), str(name))
+
+    def check_local(self, transport: str, image: str) -> None:
+        """As `check` for an image in a file or directory; scopes below its transport are not told apart."""
+        _meet(self.transports.get(transport, {}).get("", self.default), image)
+
+
+def _meet(requirements: Sequence[_Requirement], image: str) -> None:
+    if not requirements:
+        raise SignatureValidationFailed(f"cannot use image {image}: the policy's list of requirements is empty")
+    for requirement in requirements:
+        if requirement.type == "reject":
+            raise SignatureValidationFailed(f"cannot use image {image}: the policy rejects it")
+        if requirement.type != "insecureAcceptAnything":
+            raise SignatureValidationFailed(
+                f"cannot use image {image}: the policy asks for {requirement.type}, and signatures are not verified "
+                "in this release"
+            )
 
 
 def _scopes(name: Reference) -> Iterator[str]:
@@ -103,6 +110,12 @@ class Policies:
         if policy is not None:
             for name in names:
                 policy.check(name)
+
+    def check_local(self, transport: str, image: str, namespace: str) -> None:
+        """As `check`, for an image in a file or directory."""
+        policy = self._find(namespace)
+        if policy is not None:
+            policy.check_local(transport, image)
 
     def _find(self, namespace: str) -> Policy | None:
         if namespace and self._directory and "/" not in namespace:

@@ -81,3 +81,10 @@ def test_files_by_namespace_and_their_changes(tmp_path: Path) -> None:
     policies.check(names, "theirs")
     with pytest.raises(SignatureValidationFailed, match="does not exist"):
         Policies(str(tmp_path / "missing.json"), "").check(names, "")
+
+
+def test_local_images_have_scopes_by_transport() -> None:
+    policy = parse(json.dumps({"default": REJECT, "transports": {"oci": {"": ACCEPT}}}).encode(), "policy.json")
+    policy.check_local("oci", "oci:/layout")
+    with pytest.raises(SignatureValidationFailed, match="docker-archive:/file"):
+        policy.check_local("docker-archive", "docker-archive:/file")
