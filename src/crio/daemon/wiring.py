@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
+import hashlib
 import logging
 import os
 from collections.abc import Callable
@@ -33,6 +34,7 @@ from crio.image.service import ImageService
 from crio.inject.cdi import CdiRegistry
 from crio.inject.hooks import HookDirectories
 from crio.linux import cgroup
+from crio.network import hostport
 from crio.network.hostport import HostPorts
 from crio.network.manager import Network
 from crio.rpc.server import Server
@@ -89,7 +91,7 @@ class Daemon:
             status_grace_period=config.network.cni_status_grace_period,
             observer=self._observation.plugin_called,
         )
-        self._host_ports = HostPorts()
+        self._host_ports = HostPorts(_host_port_table(self._persistent))
 
     async def start(self) -> None:
         """Take the lock, build and start every room, take up what an earlier run left, and serve."""
@@ -320,6 +322,13 @@ def _store_options(config: Config) -> StoreOptions:
 
 def _in_a_thread(work: Callable[[], object]) -> None:
     asyncio.get_running_loop().run_in_executor(None, work)
+
+
+def _host_port_table(persistent: str) -> str:
+    """The nftables tables of the node's daemon have the plain name; one with its own state must not empty them."""
+    if persistent == "/var/lib/crio":
+        return hostport.TABLE
+    return f"{hostport.TABLE}_{hashlib.sha256(persistent.encode()).hexdigest()[:8]}"
 
 
 def _cni_cache_directory(persistent: str) -> str:

@@ -1,9 +1,9 @@
 """Host ports without a plug-in: maps in a table of our own that the kernel looks up for each new connection.
 
-There is one table per IP family with the same chains. A mapping is one element of a map, keyed by protocol and port
-(and address, if only that of the host is meant), which carries the pod's id as its comment. Connections from a pod to
-itself and from the host's 127.0.0.1 are masqueraded; nothing else is. What the tables hold survives the daemon, and is
-made anew in one transaction when it starts.
+There is one table per IP family with the same chains, while there are mappings. A mapping is one element of a map,
+keyed by protocol and port (and address, if only that of the host is meant), which carries the pod's id as its comment.
+Connections from a pod to itself and from the host's 127.0.0.1 are masqueraded; nothing else is. What the tables hold
+survives the daemon, and is made anew in one transaction when it starts.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from crio.network.pod import PortMapping
 log = logging.getLogger(__name__)
 
 TABLE = "crio_hostports"
+"""Of a node's daemon. A second one on the machine has a name of its own, or each would take the other's for garbage."""
 _PROTOCOLS = {"tcp": socket.IPPROTO_TCP, "udp": socket.IPPROTO_UDP, "sctp": socket.IPPROTO_SCTP}
 _NAMES = {number: name for name, number in _PROTOCOLS.items()}
 _ANY, _SPECIFIC, _HAIRPINS = "hostports", "hostip_hostports", "hairpins"
@@ -43,9 +44,8 @@ class _Family:
     source: int
     destination: int
 
-    @property
-    def table(self) -> nft.Table:
-        return nft.Table(self.number, TABLE)
+    def table(self, name: str) -> nft.Table:
+        return nft.Table(self.number, name)
 
 
 _FAMILIES = {
@@ -81,7 +81,8 @@ class _Entry:
 class HostPorts:
     """The mapped ports of all pods. `rebuild` once at the start, before the first `add`."""
 
-    def __init__(self) -> None:
+    def __init__(self, table: str = TABLE) -> None:
+        self._table = table
         self._entries: dict[str, list[_Entry]] = {}
         self._rebuilt = False
         self._lock = asyncio.Lock()
@@ -97,7 +98,7 @@ class HostPorts:
             return
         async with self._lock:
             self._refuse_conflicts(pod_id, entries)
-            await asyncio.to_thread(_apply_add, pod_id, entries)
+            await asyncio.to_thread(_apply_add, self._table, pod_id, entries)
             self._entries[pod_id] = entries
             failpoint("network.hostport.after_add")
 
@@ -107,7 +108,8 @@ class HostPorts:
             entries = self._entries.get(pod_id, [])
             # Before `rebuild` there may be some of an earlier run that only the kernel knows.
             if entries or not self._rebuilt:
-                await asyncio.to_thread(_apply_remove, pod_id, entries)
+                last = self._rebuilt and len(self._entries) == 1
+                await asyncio.to_thread(_apply_last if last else _apply_remove, self._table, pod_id, entries)
                 self._entries.pop(pod_id, None)
 
     async def rebuild(self, pods: Iterable[tuple[str, Sequence[PortMapping], Sequence[str]]]) -> None:
@@ -127,7 +129,7 @@ class HostPorts:
                     continue
                 if entries:
                     self._entries[pod_id] = entries
-            await asyncio.to_thread(_apply_all, dict(self._entries))
+            await asyncio.to_thread(_apply_all, self._table, dict(self._entries))
             self._rebuilt = True
 
     def mapped(self) -> Mapping[str, list[str]]:
@@ -186,40 +188,46 @@ def _host_address(mapping: PortMapping) -> Address | None:
 # Changes to the kernel's tables
 
 
-def _apply_add(pod_id: str, entries: list[_Entry]) -> None:
+def _apply_add(table: str, pod_id: str, entries: list[_Entry]) -> None:
     batch = nft.Batch()
     for version in sorted({entry.version for entry in entries}):
-        _ensure_table(batch, _FAMILIES[version])
-    _add_entries(batch, pod_id, entries)
+        _ensure_table(batch, _FAMILIES[version], table)
+    _add_entries(batch, table, pod_id, entries)
     _commit(batch, f"map host ports of pod {pod_id[:12]}")
     _after_add(pod_id, entries)
 
 
-def _apply_all(entries: Mapping[str, list[_Entry]]) -> None:
+def _apply_all(table: str, entries: Mapping[str, list[_Entry]]) -> None:
     batch = nft.Batch()
     used = {entry.version for present in entries.values() for entry in present}
     for family in _FAMILIES.values():
         # Deleting what may not be there fails; adding first makes sure that it is.
-        batch.add_table(family.table)
-        batch.delete_table(family.table)
+        batch.add_table(family.table(table))
+        batch.delete_table(family.table(table))
         if family.version in used:
-            _ensure_table(batch, family)
+            _ensure_table(batch, family, table)
     for pod_id, present in entries.items():
-        _add_entries(batch, pod_id, present)
+        _add_entries(batch, table, pod_id, present)
     _commit(batch, "rebuild the host ports")
     for pod_id, present in entries.items():
         _after_add(pod_id, present)
 
 
-def _apply_remove(pod_id: str, entries: list[_Entry]) -> None:
+def _apply_last(table: str, pod_id: str, entries: list[_Entry]) -> None:
+    """Remove the only mappings that there are, and the tables."""
+    _apply_all(table, {})
+    _forget_udp(pod_id, entries)
+
+
+def _apply_remove(table: str, pod_id: str, entries: list[_Entry]) -> None:
     """By what is there: somebody else may have removed some or all."""
     with nft.connect() as netlink:
         batch = nft.Batch()
         for family in _FAMILIES.values():
             for name in (_ANY, _SPECIFIC, _HAIRPINS):
-                mine = [item for item in nft.elements(netlink, family.table, name) if item.comment == pod_id]
+                mine = [item for item in nft.elements(netlink, family.table(table), name) if item.comment == pod_id]
                 if mine:
-                    batch.delete_elements(family.table, name, mine)
+                    batch.delete_elements(family.table(table), name, mine)
         _commit(batch, f"remove host ports of pod {pod_id[:12]}", netlink)
     _forget_udp(pod_id, entries)
 
@@ -258,7 +266,7 @@ def _commit(batch: nft.Batch, what: str, netlink: Netlink | None = None) -> None
         raise Internal(f"cannot {what}: nftables: {error.strerror}{where}") from None
 
 
-def _add_entries(batch: nft.Batch, pod_id: str, entries: list[_Entry]) -> None:
+def _add_entries(batch: nft.Batch, table: str, pod_id: str, entries: list[_Entry]) -> None:
     for version, family in _FAMILIES.items():
         by_map: dict[str, list[nft.Element]] = {}
         for entry in entries:
@@ -266,11 +274,11 @@ def _add_entries(batch: nft.Batch, pod_id: str, entries: list[_Entry]) -> None:
                 name = _ANY if entry.host is None else _SPECIFIC
                 by_map.setdefault(name, []).append(_element(pod_id, entry))
         for name, elements in by_map.items():
-            batch.add_elements(family.table, name, elements)
+            batch.add_elements(family.table(table), name, elements)
         targets = {entry.target for entry in entries if entry.version == version}
         if targets:
             pairs = [nft.Element(target.packed + target.packed, b"", pod_id) for target in targets]
-            batch.add_elements(family.table, _HAIRPINS, pairs)
+            batch.add_elements(family.table(table), _HAIRPINS, pairs)
 
 
 def _element(pod_id: str, entry: _Entry) -> nft.Element:
@@ -281,9 +289,9 @@ def _element(pod_id: str, entry: _Entry) -> nft.Element:
     return nft.Element(nft.padded(*fields), value, pod_id)
 
 
-def _ensure_table(batch: nft.Batch, family: _Family) -> None:
+def _ensure_table(batch: nft.Batch, family: _Family, name: str) -> None:
     """Table, maps and chains as they must be, whatever was there; elements are left as they are."""
-    table, kind, length = family.table, family.address_type, family.length
+    table, kind, length = family.table(name), family.address_type, family.length
     port_key = (nft.TYPE_INET_PROTO, nft.TYPE_INET_SERVICE)
     value = nft.concatenated(kind, nft.TYPE_INET_SERVICE)
     batch.add_table(table, "host ports of pods")
@@ -309,11 +317,11 @@ def _ensure_table(batch: nft.Batch, family: _Family) -> None:
         batch.flush_chain(table, chain)
         local = [nft.load_destination_type(), nft.compare(nft.ADDRESS_LOCAL)]
         batch.add_rule(table, chain, *local, nft.goto("hostports"))
-    _ensure_masquerading(batch, family)
+    _ensure_masquerading(batch, family, table)
 
 
-def _ensure_masquerading(batch: nft.Batch, family: _Family) -> None:
-    table, length = family.table, family.length
+def _ensure_masquerading(batch: nft.Batch, family: _Family, table: nft.Table) -> None:
+    length = family.length
     translated = [
         nft.load_conntrack_status(),
         nft.mask(struct.pack("=I", nft.CT_STATUS_DNAT)),

@@ -200,6 +200,25 @@ async def test_rebuild_keeps_the_living_and_drops_the_rest(node: Node, ports: Ho
     assert ask("127.0.0.1", port) is None
 
 
+async def test_the_tables_of_another_daemon_are_left_alone(node: Node, ports: HostPorts, port: int) -> None:
+    first = node.pods[0]
+    table = f"{hostport.TABLE}_{secrets.token_hex(4)}"
+    other = HostPorts(table)
+    with tcp_server(first.netns, 80, b"first"):
+        await other.rebuild([(first.id, [PortMapping("tcp", 80, port)], node.ips[0])])
+        await ports.rebuild([])
+        assert ask("127.0.0.1", port) == b"first"
+        await ports.add("third", [PortMapping("tcp", 80, port + 1)], ["192.0.2.7"])
+        assert table in run("nft", "list", "tables")
+        await other.remove(first.id)
+        assert ask("127.0.0.1", port) is None
+    # With the last mapping the tables go.
+    assert table not in run("nft", "list", "tables")
+    assert _elements("third") > 0
+    await ports.remove("third")
+    assert hostport.TABLE not in run("nft", "list", "tables").split()
+
+
 async def test_before_a_rebuild_remove_asks_the_kernel(ports: HostPorts, port: int) -> None:
     await ports.add("pod", [PortMapping("tcp", 80, port)], ["192.0.2.7"])
     await HostPorts().remove("pod")
