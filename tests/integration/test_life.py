@@ -258,3 +258,36 @@ async def test_lists_filter_and_stream(node: Node) -> None:
         for item in message.pod_sandboxes
     ]
     assert sorted(streamed) == sorted(pods)
+
+
+@pytest.mark.parametrize("node", ["crun"], indirect=True)
+async def test_figures_while_pods_come_and_go(node: Node) -> None:
+    """No list of figures fails because something that it tells of ends meanwhile."""
+    await node.stop()
+    (node.root / "conf.d" / "10-stats.conf").write_text('[crio.stats]\nincluded_pod_metrics = ["all"]\n')
+    await node.start()
+    over = asyncio.Event()
+
+    async def lives(number: int) -> None:
+        for turn in range(6):
+            pod_config = node.pod_config(f"pod-{number}-{turn}")
+            pod = await node.run_pod(pod_config)
+            container = await node.create(pod, node.container_config(["sleep", "1000"]), pod_config)
+            await node.start_container(container)
+            await node.remove_pod(pod)
+
+    async def read() -> int:
+        told = 0
+        while not over.is_set():
+            metrics = await node.call(
+                "ListPodSandboxMetrics", pb.ListPodSandboxMetricsRequest(), pb.ListPodSandboxMetricsResponse
+            )
+            told += sum(len(pod.metrics) + len(pod.container_metrics) for pod in metrics.pod_metrics)
+            await node.call("ListPodSandboxStats", pb.ListPodSandboxStatsRequest(), pb.ListPodSandboxStatsResponse)
+            await node.call("ListContainerStats", pb.ListContainerStatsRequest(), pb.ListContainerStatsResponse)
+        return told
+
+    readers = [asyncio.create_task(read()) for _ in range(2)]
+    await asyncio.gather(*(lives(number) for number in range(4)))
+    over.set()
+    assert sum(await asyncio.gather(*readers)) > 0

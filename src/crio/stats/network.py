@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from crio.base.errors import NotFound
 from crio.linux.namespaces import run_in_netns
 
 
@@ -23,17 +24,19 @@ class Interface:
 
 
 def read_interfaces(netns: str, pid: int) -> list[Interface]:
-    """All interfaces of the network namespace but the loopback.
+    """All interfaces of the network namespace but the loopback; none when it is gone.
 
-    `pid` is any process in the namespace, or 0: then a thread has to enter it, which costs more. Raises OSError when
-    the namespace is gone.
+    `pid` is any process in the namespace, or 0: then a thread has to enter it, which costs more.
     """
     if pid:
         try:
             return parse(_read(f"/proc/{pid}/net/dev"))
-        except (FileNotFoundError, ProcessLookupError, OSError):
+        except OSError:
             pass
-    return parse(run_in_netns(netns, lambda: _read("/proc/thread-self/net/dev")))
+    try:
+        return parse(run_in_netns(netns, lambda: _read("/proc/thread-self/net/dev")))
+    except (NotFound, OSError):
+        return []
 
 
 def parse(text: str) -> list[Interface]:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from crio.api.runtime.v1 import api_pb2 as pb
+from crio.base.errors import NotFound
 from crio.base.executor import Executor
 from crio.container.container import Container
 from crio.container.manager import ContainerManager
@@ -121,7 +122,12 @@ class PodMetrics:
         yield Value("container_fs_inodes_free", facts.f_favail, (root,))
         yield Value("container_fs_inodes_total", facts.f_files, (root,))
         yield Value("container_fs_limit_bytes", facts.f_blocks * facts.f_frsize, (root,))
-        yield Value("container_fs_usage_bytes", self._store.container_usage(container.id).bytes, (root,))
+        try:
+            usage = self._store.container_usage(container.id)
+        except (NotFound, OSError):
+            # The container was removed meanwhile.
+            return
+        yield Value("container_fs_usage_bytes", usage.bytes, (root,))
 
     def _disk_io(self, container: Container) -> Iterator[Value]:
         for device in self._cgroups.io(container.record.cgroup_path):
@@ -187,11 +193,7 @@ class PodMetrics:
         netns = sandbox.record.namespaces.get("net")
         if not netns:
             return
-        try:
-            interfaces = read_interfaces(netns, pid)
-        except OSError:
-            return
-        for each in interfaces:
+        for each in read_interfaces(netns, pid):
             for direction, counts in (
                 ("receive", (each.rx_bytes, each.rx_packets, each.rx_dropped, each.rx_errors)),
                 ("transmit", (each.tx_bytes, each.tx_packets, each.tx_dropped, each.tx_errors)),

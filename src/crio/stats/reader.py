@@ -141,15 +141,8 @@ class StatsReader:
         netns = sandbox.record.namespaces.get("net")
         if netns:
             pid = next((container.record.pid for container in containers), 0)
-            _fill_network(linux.network, _interfaces(netns, pid), now)
+            _fill_network(linux.network, read_interfaces(netns, pid), now)
         return stats
-
-
-def _interfaces(netns: str, pid: int) -> list[Interface]:
-    try:
-        return read_interfaces(netns, pid)
-    except OSError:
-        return []
 
 
 def fill_memory(message: pb.MemoryUsage, memory: MemoryStats | None, now: int) -> None:
