@@ -111,6 +111,7 @@ class ContainerMaker:
         self, job: Job, sandbox: Sandbox, name: str, config: pb.ContainerConfig, data: bytes, fingerprint: bytes
     ) -> tuple[Container, Monitor]:
         """A container in state CREATED with its monitor. Whatever fails, nothing of it is left."""
+        self.cgroups.expect_move()
         image = self._images.resolve(config.image.image)
         self._images.check_policy(image, sandbox.config.metadata.namespace)
         container_id = new_id()

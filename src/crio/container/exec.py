@@ -53,6 +53,7 @@ class Execs:
         if timeout < 0:
             raise InvalidArgument(f"cannot execute: the timeout {timeout:g} is negative")
         container = self.running(container_id)
+        self._containers.expect_move()
         runtime = self._containers.runtime(container)
         if runtime.hands_down_streams:
             result = await exec_sync(runtime, container.id, container.directory, command, timeout)
@@ -89,6 +90,7 @@ class Execs:
     ) -> StreamedProcess:
         """Start a command whose streams the caller serves. Raises as `running`, and RuntimeFailed."""
         container = self.running(container_id)
+        self._containers.expect_move()
         runtime = self._containers.runtime(container)
         files = ExecFiles(container.directory, command, terminal=tty)
         console = ["--console-socket", CONSOLE_PLACEHOLDER] if tty else []

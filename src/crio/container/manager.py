@@ -83,6 +83,10 @@ class ContainerManager:
         """The OCI runtime that the container was made with."""
         return self._maker.runtimes.get(container.record.handler)
 
+    def expect_move(self) -> None:
+        """A process is about to be moved into a container's group; see linux/cgroup/ahead.py."""
+        self._maker.cgroups.expect_move()
+
     def adopt(self, container: Container, monitor: Monitor | None) -> None:
         """Take in a container, and watch for its end."""
         self._by_id[container.id] = container

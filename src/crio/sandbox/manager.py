@@ -169,6 +169,10 @@ class SandboxManager:
                 failpoint("sandbox.run.after_record")
                 if config.log_directory:
                     os.makedirs(config.log_directory, 0o755, exist_ok=True)
+            with job.step("cgroup"):
+                self._cgroups.create(self._group(record))
+                # A container will follow. No group can be made until the kernel is ready, so this comes after.
+                self._cgroups.expect_move()
             if planned:
                 with job.step("namespaces"):
                     await asyncio.to_thread(
@@ -209,7 +213,6 @@ class SandboxManager:
         files.write_files(sandbox.directory, dns=config.dns_config, hostname=record.hostname)
         if sandbox.options.ipc != pb.NODE:
             files.mount_shm(record.shm_path, size=files.DEFAULT_SHM_SIZE, label=record.mount_label)
-        self._cgroups.create(self._group(record))
 
     def _group(self, record: SandboxRecord) -> str:
         """The pod's own group: nothing runs in it, but cAdvisor takes a pod's existence and network from it."""

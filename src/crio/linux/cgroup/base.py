@@ -8,6 +8,9 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+
+from crio.linux.cgroup.ahead import MoveAhead
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +146,27 @@ class CgroupFs(ABC):
         """Move a process into the group."""
         for root in self.roots():
             write(f"{root}{path}/cgroup.procs", str(pid))
+
+    def expect_move(self) -> None:
+        """Have the kernel get ready for a process to be moved into a group soon; see ahead.py. Returns at once."""
+        self._ahead.begin()
+
+    @cached_property
+    def _ahead(self) -> MoveAhead:
+        return MoveAhead(self._stay)
+
+    def _stay(self) -> None:
+        """Move this process into the group it is in."""
+        root, controller = self.process_root(), self._process_controller()
+        for line in (read("/proc/self/cgroup") or "").splitlines():
+            _, controllers, path = line.split(":", 2)
+            if controller in controllers.split(","):
+                write(f"{root}{path.rstrip('/')}/cgroup.procs", str(os.getpid()))
+                return
+
+    @abstractmethod
+    def _process_controller(self) -> str:
+        """The controller mounted at `process_root`, as /proc/PID/cgroup names it."""
 
     def processes(self, path: str) -> list[int]:
         """The processes in the group and in those below it; [] when it is gone."""

@@ -41,6 +41,9 @@ class CgroupV1(CgroupFs):
     def process_root(self) -> str:
         return self._mounts.get("pids") or self._mounts.get("memory") or self._roots[0]
 
+    def _process_controller(self) -> str:
+        return next(name for name, root in self._mounts.items() if root == self.process_root())
+
     def create(self, path: str) -> None:
         for controller, root in self._mounts.items():
             os.makedirs(root + path, mode=0o755, exist_ok=True)

@@ -35,6 +35,9 @@ class CgroupV2(CgroupFs):
     def process_root(self) -> str:
         return self._root
 
+    def _process_controller(self) -> str:
+        return ""
+
     def create(self, path: str) -> None:
         """As the base, and hands every controller of the root down to the group's parents."""
         wanted = " ".join(f"+{name}" for name in sorted(self.controllers))
