@@ -25,6 +25,7 @@ from crio.base.jobs import Job
 from crio.base.tasks import TaskScope
 from crio.config import Config
 from crio.conmon.client import ZygoteClient
+from crio.conmon.errors import MonitorGone
 from crio.conmon.exitrecord import ExitRecord
 from crio.conmon.spec import MonitorSpec
 from crio.conmon.watch import Monitor
@@ -171,7 +172,7 @@ class ContainerMaker:
             with job.step("relabel volumes"):
                 await self._storage.run(apply_relabels, plan.relabels)
         with job.step("runtime create"):
-            monitor = await self._zygote.create(self._monitor_spec(container))
+            monitor = await self._create_under_monitor(container)
         failpoint("container.create.after_runtime")
         record.pid = monitor.pid
         record.pid_start = start_time(monitor.pid)
@@ -179,6 +180,16 @@ class ContainerMaker:
         container.save()
         self._background.spawn(container.short_id, self._place_monitor(record.monitor_cgroup, monitor.monitor_pid))
         return monitor
+
+    async def _create_under_monitor(self, container: Container) -> Monitor:
+        """The runtime's create. A monitor that is killed before it has answered is replaced, once."""
+        spec = self._monitor_spec(container)
+        try:
+            return await self._zygote.create(spec)
+        except MonitorGone as error:
+            log.warning("container %s is created again, its monitor ended early: %s", container.short_id, error.message)
+            await self.runtimes.get(container.record.handler).delete(container.id, force=True)
+            return await self._zygote.create(spec)
 
     def _make_rootfs(self, sandbox: Sandbox, container: Container, image: ImageInfo) -> str:
         record, pod = container.record, sandbox.config.metadata
