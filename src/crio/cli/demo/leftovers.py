@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import subprocess
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
@@ -20,6 +21,8 @@ _COMMANDS: Sequence[Sequence[str]] = (
     ("ip6tables-save",),
 )
 _COMMAND_SECONDS = 20.0
+_COUNTER = re.compile(r"counter packets \d+ bytes \d+")
+"""What went past a rule meanwhile makes it no other rule."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +182,7 @@ def _rules() -> Iterator[str]:
         except (OSError, subprocess.TimeoutExpired):
             continue
         context = ""
-        for line in completed.stdout.decode("utf-8", "replace").splitlines():
+        for line in _COUNTER.sub("counter", completed.stdout.decode("utf-8", "replace")).splitlines():
             if line.startswith((" ", "\t")):
                 yield f"{argv[0]}: {context} {' '.join(line.split())}"
             elif line and not line.startswith(("#", "}")):
