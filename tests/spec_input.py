@@ -8,9 +8,10 @@ import shutil
 import subprocess
 import uuid
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+from msgspec.structs import replace
 
 from crio.api.runtime.v1 import api_pb2 as pb
 from crio.config.tables.runtime import Runtime

@@ -11,7 +11,6 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 import msgspec
 
@@ -60,8 +59,7 @@ _MONITOR_PATIENCE = 2.0
 _spec_encoder = msgspec.json.Encoder()
 
 
-@dataclass(frozen=True, slots=True)
-class MakerSettings:
+class MakerSettings(msgspec.Struct, frozen=True):
     """Where containers have their directories, and who owns them."""
 
     directory: str
@@ -69,8 +67,7 @@ class MakerSettings:
     exit_directory: str
 
 
-@dataclass(frozen=True, slots=True)
-class MakerRooms:
+class MakerRooms(msgspec.Struct, frozen=True):
     """What containers are made with."""
 
     host: HostFacts

@@ -12,7 +12,8 @@ import logging
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+
+import msgspec
 
 from crio.api.runtime.v1 import api_pb2 as pb
 
@@ -25,8 +26,7 @@ KEPT = 1000
 """Events that are kept at most, in all and per listener."""
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(msgspec.Struct, frozen=True):
     """One change of one container; pod sandboxes are containers here, with the same id for both."""
 
     number: int

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+
+import msgspec
 
 from crio.base.jobs import JobTable
 from crio.config import Config
@@ -19,8 +20,7 @@ from crio.stats.reader import StatsReader
 from crio.streaming.server import StreamingServer
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
+class Node(msgspec.Struct, frozen=True):
     """One daemon's rooms. `config` is a function, since a reload replaces the configuration as a whole."""
 
     config: Callable[[], Config]

@@ -64,6 +64,7 @@ async def _run(loaded: LoadedConfig) -> int:
         # What lives now lives as long as the daemon: the collector need not look at it again.
         gc.collect()
         gc.freeze()
+        gc.enable()
         notifier.ready(f"serving on {loaded.config.api.listen}")
         log.info(
             "crio %s is ready on %s after %.0f ms",

@@ -12,7 +12,8 @@ import logging
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+
+import msgspec
 
 from crio.base.errors import CrioError
 from crio.base.ids import is_full_id
@@ -32,14 +33,13 @@ log = logging.getLogger(__name__)
 _AT_ONCE = 16
 
 
-@dataclass(slots=True)
-class Recovered:
+class Recovered(msgspec.Struct):
     """What a recovery found, for the log."""
 
     sandboxes: int = 0
     containers: int = 0
     undone: int = 0
-    stopping: list[str] = field(default_factory=list)
+    stopping: list[str] = msgspec.field(default_factory=list)
     """Sandboxes whose stop had begun; it is for the caller to finish it."""
 
 

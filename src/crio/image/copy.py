@@ -12,7 +12,6 @@ import logging
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
 
 import msgspec
 
@@ -43,18 +42,16 @@ _CONFIG_TYPES = ("", oci_image.CONFIG, docker_image.CONFIG, "application/octet-s
 """Media types of configurations; the last two were written by early tools."""
 
 
-@dataclass(slots=True)
-class _Resolved:
+class _Resolved(msgspec.Struct):
     """The way from the image's name to its manifest."""
 
     manifest: Manifest | Schema1Manifest
     raw: bytes
     digest: Digest
-    lists: list[tuple[Digest, bytes]] = field(default_factory=list)
+    lists: list[tuple[Digest, bytes]] = msgspec.field(default_factory=list)
 
 
-@dataclass(frozen=True, slots=True)
-class Copied:
+class Copied(msgspec.Struct, frozen=True):
     image_id: str
     digest: Digest
     """Of what the name stands for: the index if there is one, else the manifest."""

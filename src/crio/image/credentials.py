@@ -15,7 +15,6 @@ import os
 import re
 import secrets
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 
 import msgspec
 
@@ -96,8 +95,7 @@ Helper = Callable[[str, str], Credentials | None]
 """Asks the helper program of a name (first argument) for a registry's (second) credentials."""
 
 
-@dataclass(frozen=True, slots=True)
-class CredentialSources:
+class CredentialSources(msgspec.Struct, frozen=True):
     """Where to look, as the configuration says. An empty path means no such file."""
 
     namespaced_auth_dir: str = ""

@@ -8,7 +8,6 @@ that it was served as. Pure.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from typing import TypeAlias
 
 import msgspec
@@ -21,8 +20,7 @@ from crio.spec.docker_image import Schema1Manifest
 from crio.spec.oci_image import Descriptor, ImageConfig, Index, Manifest
 
 
-@dataclass(frozen=True, slots=True)
-class Served:
+class Served(msgspec.Struct, frozen=True):
     """A manifest or index as it came. `media_type` is the content type that it came with, "" where none is said."""
 
     data: bytes

@@ -10,8 +10,9 @@ import hashlib
 import queue
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Protocol
+
+import msgspec
 
 from crio.base.ids import Digest
 from crio.image.cancellation import Cancellation
@@ -30,8 +31,7 @@ class TarSink(Protocol):
     def write(self, data: bytes) -> None: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Received:
+class Received(msgspec.Struct, frozen=True):
     """What a layer was as it came."""
 
     digest: Digest

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+import msgspec
 
 from crio.base.files import read_bounded
 from crio.spec import docker_image, oci_image
@@ -34,8 +35,7 @@ _AMD64_LEVELS = (
 _MAX_CPUINFO = 8 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class HostPlatform:
+class HostPlatform(msgspec.Struct, frozen=True):
     """What runs here: `variants` from the best to the plainest; "" stands for a manifest that names none."""
 
     os: str

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import msgspec
 
@@ -51,8 +51,7 @@ class _File(msgspec.Struct, frozen=True, rename="kebab"):
     credential_helpers: tuple[str, ...] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoint:
+class Endpoint(msgspec.Struct, frozen=True):
     """One place to pull from."""
 
     reference: Reference
@@ -62,13 +61,12 @@ class Endpoint:
     mirror: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Registries:
+class Registries(msgspec.Struct, frozen=True):
     """The whole configuration, merged. `search` is None when no file says anything about it."""
 
-    by_prefix: Mapping[str, Registry] = field(default_factory=dict)
+    by_prefix: Mapping[str, Registry] = msgspec.field(default_factory=dict)
     search: tuple[str, ...] | None = None
-    aliases: Mapping[str, str] = field(default_factory=dict)
+    aliases: Mapping[str, str] = msgspec.field(default_factory=dict)
     credential_helpers: tuple[str, ...] = ()
 
     def endpoints(self, name: Reference) -> list[Endpoint]:

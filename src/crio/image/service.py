@@ -12,7 +12,6 @@ import hashlib
 import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
 
 import msgspec
 
@@ -42,17 +41,16 @@ _STOP_GRACE = 0.0
 OnProgress = Callable[["PullProgress"], None]
 
 
-@dataclass(slots=True)
-class PullStatus:
+class PullStatus(msgspec.Struct):
     """One pull or load that is under way."""
 
     image: str
     namespace: str = ""
     stage: str = "resolve"
-    started_at: int = field(default_factory=time.time_ns)
-    layers: dict[str, LayerProgress] = field(default_factory=dict)
+    started_at: int = msgspec.field(default_factory=time.time_ns)
+    layers: dict[str, LayerProgress] = msgspec.field(default_factory=dict)
     waiters: int = 0
-    progressed_at: float = field(default_factory=time.monotonic)
+    progressed_at: float = msgspec.field(default_factory=time.monotonic)
 
     @property
     def bytes_done(self) -> int:
@@ -63,16 +61,14 @@ class PullStatus:
         return sum(layer.size for layer in self.layers.values())
 
 
-@dataclass(frozen=True, slots=True)
-class PullProgress:
+class PullProgress(msgspec.Struct, frozen=True):
     """What changed in a pull since the caller was last told. `stage` is "" if that did not."""
 
     layers: Sequence[LayerProgress]
     stage: str
 
 
-@dataclass(frozen=True, slots=True)
-class FsUsage:
+class FsUsage(msgspec.Struct, frozen=True):
     mountpoint: str
     used_bytes: int
     inodes_used: int

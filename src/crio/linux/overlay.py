@@ -7,7 +7,8 @@ import errno
 import os
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from crio.linux import mount as mnt
 from crio.linux.libc import check, libc
@@ -21,8 +22,7 @@ _CLONE_FS = 0x200
 _MAX_DATA = os.sysconf("SC_PAGE_SIZE") - 1
 
 
-@dataclass(frozen=True, slots=True)
-class OverlayMount:
+class OverlayMount(msgspec.Struct, frozen=True):
     """What to mount; `describe` and tests read it, `mount_overlay` does it."""
 
     target: str

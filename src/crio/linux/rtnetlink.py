@@ -12,8 +12,9 @@ import struct
 import sys
 import threading
 import time
-from dataclasses import dataclass
 from typing import NamedTuple
+
+import msgspec
 
 from crio.linux.netlink import (
     NLM_F_CREATE,
@@ -70,8 +71,7 @@ _ADDRESS = struct.Struct("=BBBBI")
 _ROUTE = struct.Struct("=BBBBBBBBI")
 
 
-@dataclass(frozen=True, slots=True)
-class Link:
+class Link(msgspec.Struct, frozen=True):
     """A network interface. `peer` is the other end's index (for a veth: in the other end's namespace)."""
 
     index: int

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -15,8 +14,7 @@ from crio.network.plugin import ADD, CHECK, DEL, GC, STATUS, Observer, Plugin, P
 from crio.spec.cni import NetworkConfig, PluginConfig, check_version, encode_result, parse_result
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(msgspec.Struct, frozen=True):
     """Whom a chain acts for, as plug-ins see it."""
 
     container_id: str

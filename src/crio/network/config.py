@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
 
 import msgspec
 
@@ -16,18 +15,16 @@ MAX_FILES = 1000
 """Files of a directory that are looked at."""
 
 
-@dataclass(frozen=True, slots=True)
-class ConfiguredNetwork:
+class ConfiguredNetwork(msgspec.Struct, frozen=True):
     path: str
     config: NetworkConfig
 
 
-@dataclass(slots=True)
-class Networks:
+class Networks(msgspec.Struct):
     """What was found: networks by name in the order of their files, and by file name why one was skipped."""
 
-    by_name: dict[str, ConfiguredNetwork] = field(default_factory=dict)
-    broken: dict[str, str] = field(default_factory=dict)
+    by_name: dict[str, ConfiguredNetwork] = msgspec.field(default_factory=dict)
+    broken: dict[str, str] = msgspec.field(default_factory=dict)
 
     def choose(self, name: str) -> ConfiguredNetwork | None:
         """The network with this name, or for "" the first one."""

@@ -14,7 +14,8 @@ import logging
 import socket
 import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from crio.base.errors import FailedPrecondition, Internal, InvalidArgument
 from crio.base.failpoints import failpoint
@@ -33,8 +34,7 @@ _NAMES = {number: name for name, number in _PROTOCOLS.items()}
 _ANY, _SPECIFIC, _HAIRPINS = "hostports", "hostip_hostports", "hairpins"
 
 
-@dataclass(frozen=True, slots=True)
-class _Family:
+class _Family(msgspec.Struct, frozen=True):
     """What differs between IPv4 and IPv6."""
 
     version: int
@@ -54,8 +54,7 @@ _FAMILIES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class _Entry:
+class _Entry(msgspec.Struct, frozen=True):
     """One port of the host; no `host` means all of its addresses of the family."""
 
     version: int

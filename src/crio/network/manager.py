@@ -11,7 +11,8 @@ import contextlib
 import logging
 import re
 from collections.abc import AsyncIterator, Collection, Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from crio.base.errors import CrioError, FailedPrecondition, InvalidArgument, Unavailable
 from crio.base.failpoints import failpoint
@@ -42,8 +43,7 @@ log = logging.getLogger(__name__)
 _ID = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.\-]{0,127}")
 
 
-@dataclass(frozen=True, slots=True)
-class TimeLimits:
+class TimeLimits(msgspec.Struct, frozen=True):
     """Seconds that all plug-ins of a network together may take for one verb."""
 
     add: float = 300.0
@@ -51,6 +51,9 @@ class TimeLimits:
     check: float = 60.0
     status: float = 10.0
     collect_garbage: float = 30.0
+
+
+_DEFAULT_LIMITS = TimeLimits()
 
 
 class Network:
@@ -69,7 +72,7 @@ class Network:
         state_dir: str = "/var/lib/crio/network",
         default_network: str = "",
         status_grace_period: float = 0.0,
-        limits: TimeLimits = TimeLimits(),
+        limits: TimeLimits = _DEFAULT_LIMITS,
         builtin: BuiltinMode = "auto",
         observer: Observer | None = None,
     ) -> None:

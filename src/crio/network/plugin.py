@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import msgspec
@@ -17,8 +16,7 @@ Observer = Callable[[str, str, float, bool], None]
 """Is told of each call: the verb, the plug-in's type, the seconds it took, and whether it succeeded."""
 
 
-@dataclass(frozen=True, slots=True)
-class PluginRequest:
+class PluginRequest(msgspec.Struct, frozen=True):
     """One call. `document` is the plug-in's configuration with what the runtime adds to it; see CNI section 3."""
 
     verb: str

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
+
+import msgspec
 
 from crio.base.errors import InvalidArgument
 from crio.network.quantity import parse_quantity
@@ -18,8 +19,7 @@ _LEAST_BITS, _MOST_BITS = 1_000, 1_000_000_000_000_000
 _BURST = ((1 << 32) - 1) * 8 - 1
 
 
-@dataclass(frozen=True, slots=True)
-class PortMapping:
+class PortMapping(msgspec.Struct, frozen=True):
     """A port of the host that leads to one of the pod. `protocol` is tcp, udp or sctp; no `host_ip` means every one."""
 
     protocol: str
@@ -28,16 +28,14 @@ class PortMapping:
     host_ip: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Bandwidth:
+class Bandwidth(msgspec.Struct, frozen=True):
     """Limits in bits per second, as seen by the pod; 0 is none."""
 
     ingress: int = 0
     egress: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class PodNetwork:
+class PodNetwork(msgspec.Struct, frozen=True):
     """A pod that is to be attached or detached.
 
     `netns_path` is the file at which its network namespace is pinned; it may be gone when the pod is detached.
@@ -51,7 +49,7 @@ class PodNetwork:
     netns_path: str
     port_mappings: tuple[PortMapping, ...] = ()
     bandwidth: Bandwidth | None = None
-    annotations: Mapping[str, str] = field(default_factory=dict)
+    annotations: Mapping[str, str] = msgspec.field(default_factory=dict)
     cgroup_path: str = ""
     ip_ranges: tuple[tuple[Mapping[str, str], ...], ...] = ()
 
@@ -59,8 +57,7 @@ class PodNetwork:
         return f"pod {self.namespace}/{self.name}" if self.name else f"pod {self.id[:12]}"
 
 
-@dataclass(frozen=True, slots=True)
-class NetworkResult:
+class NetworkResult(msgspec.Struct, frozen=True):
     """`ips` without prefix length, in the order of the plug-ins; `raw` is the CNI result as JSON."""
 
     ips: tuple[str, ...]

@@ -7,7 +7,8 @@ import logging
 import os
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+
+import msgspec
 
 from crio.base.errors import CrioError
 from crio.network.config import ConfiguredNetwork, Networks, load_networks
@@ -19,8 +20,7 @@ log = logging.getLogger(__name__)
 REASON = "NetworkPluginNotReady"
 
 
-@dataclass(frozen=True, slots=True)
-class NetworkStatus:
+class NetworkStatus(msgspec.Struct, frozen=True):
     """The CRI's condition NetworkReady. `reason` and `message` are empty when ready."""
 
     ready: bool

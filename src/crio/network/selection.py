@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal
+
+import msgspec
 
 from crio.base.errors import CrioError, InvalidArgument, Unavailable
 from crio.network.builtin import BUILTIN, VERSIONS, BuiltinPlugin, ipam_type
@@ -21,8 +22,7 @@ BuiltinMode = Literal["auto", "never", "always"]
 """`always` is for tests: also beside a program that is not the CNI project's own, or not there."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Program:
+class _Program(msgspec.Struct, frozen=True):
     """What is known of a plug-in program; `identity` tells when it was replaced."""
 
     path: str

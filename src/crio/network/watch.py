@@ -6,7 +6,8 @@ import asyncio
 import logging
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from crio.linux.inotify import (
     IN_ATTRIB,
@@ -39,8 +40,7 @@ _MASK = (
 _ARM_ATTEMPTS = 10
 
 
-@dataclass(slots=True)
-class _Armed:
+class _Armed(msgspec.Struct):
     """Where the watch for one directory is: on itself, or on its nearest ancestor that exists."""
 
     watch: int

@@ -6,8 +6,9 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, cast
+
+import msgspec
 
 from crio.base.errors import Code, ResourceExhausted
 from crio.rpc.service import Call, Context, Interceptor, Method, Peer
@@ -37,8 +38,7 @@ _OK = hpack.encode([(":status", "200"), ("content-type", "application/grpc")])
 _OK_TRAILERS = hpack.encode([("grpc-status", "0")])
 
 
-@dataclass(slots=True)
-class GrpcService:
+class GrpcService(msgspec.Struct):
     """What all connections of a server share. Sizes in bytes."""
 
     methods: Mapping[str, Method]
@@ -49,7 +49,7 @@ class GrpcService:
     receive_budget: int
     """Bytes of incomplete requests that all connections together may hold."""
     receiving: int = 0
-    running: set[asyncio.Task[None]] = field(default_factory=set)
+    running: set[asyncio.Task[None]] = msgspec.field(default_factory=set)
 
 
 def chain(method: Method, interceptors: Sequence[Interceptor]) -> Call:
@@ -81,7 +81,6 @@ def _around(method: Method, interceptor: Interceptor, call_next: Call) -> Call:
     return call
 
 
-@dataclass(slots=True)
 class _StreamingContext(Context):
     """The context of a streaming call also knows where its responses go."""
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 if TYPE_CHECKING:
     from google.protobuf.descriptor import ServiceDescriptor
     from google.protobuf.message import Message
 
 
-@dataclass(frozen=True, slots=True)
-class Peer:
+class Peer(msgspec.Struct, frozen=True):
     """The process at the other end of the unix socket (SO_PEERCRED), as it was when it connected."""
 
     pid: int
@@ -21,8 +21,7 @@ class Peer:
     gid: int
 
 
-@dataclass(slots=True)
-class Context:
+class Context(msgspec.Struct):
     """What a handler may want to know about its call."""
 
     method: str
@@ -49,8 +48,7 @@ response may also be given as its serialised bytes."""
 Call = Callable[[Any, Context], "Awaitable[Message | bytes | None]"]
 
 
-@dataclass(frozen=True, slots=True)
-class Method:
+class Method(msgspec.Struct, frozen=True):
     """One method that is served."""
 
     path: str

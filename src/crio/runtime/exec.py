@@ -7,7 +7,6 @@ import contextlib
 import os
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import msgspec
 
@@ -25,8 +24,7 @@ _CONFIG_LIMIT = 8 << 20
 _FOREVER = 365 * 86400.0
 
 
-@dataclass(frozen=True, slots=True)
-class ExecResult:
+class ExecResult(msgspec.Struct, frozen=True):
     """How a command ended. `timed_out`: it was killed for taking too long, and has no exit code."""
 
     stdout: bytes

@@ -13,8 +13,9 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Protocol
+
+import msgspec
 
 from crio.api.runtime.v1 import api_pb2 as pb
 from crio.base.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
@@ -50,8 +51,7 @@ class PauseSpawner(Protocol):
     async def spawn_pause(self, keep: Callable[[int], None]) -> None: ...
 
 
-@dataclass(frozen=True, slots=True)
-class SandboxSettings:
+class SandboxSettings(msgspec.Struct, frozen=True):
     """The part of the configuration that pods need."""
 
     directory: str

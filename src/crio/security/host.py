@@ -12,7 +12,8 @@ import logging
 import os
 import resource
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+import msgspec
 
 from crio.linux import apparmor, caps, seccomp, selinux
 from crio.linux.cgroup import CgroupFs, detect
@@ -46,8 +47,7 @@ _MASKED = (
 _MASKED_PATTERN = "/sys/devices/system/cpu/cpu*/thermal_throttle"
 
 
-@dataclass(frozen=True, slots=True)
-class HostFacts:
+class HostFacts(msgspec.Struct, frozen=True):
     """Plain facts; a test makes its own. `gather` fills them from the running system."""
 
     architecture: str = "x86_64"
@@ -55,7 +55,7 @@ class HostFacts:
     known_capabilities: tuple[str, ...] = caps.NAMES
     capabilities: frozenset[str] = frozenset(caps.NAMES)
     """Those that the daemon may hand on: in its permitted and its bounding set."""
-    rlimits: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    rlimits: Mapping[str, tuple[int, int]] = msgspec.field(default_factory=dict)
     """The daemon's own (soft, hard) limits by name; -1 is unlimited."""
     oom_score_adj: int = 0
     """The daemon's own: without CAP_SYS_RESOURCE nothing lower can be set."""

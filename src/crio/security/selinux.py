@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 import secrets
-from dataclasses import dataclass, replace
 from typing import NamedTuple
+
+import msgspec
 
 from crio.api.runtime.v1 import api_pb2 as pb
 from crio.base.errors import InvalidArgument, ResourceExhausted
@@ -24,8 +25,7 @@ SUPER_PRIVILEGED = "spc_t"
 """A container of this type is confined by nothing and never has its volumes relabelled."""
 
 
-@dataclass(frozen=True, slots=True)
-class Context:
+class Context(msgspec.Struct, frozen=True):
     """`user:role:type:level`. Made by `parse`; `str()` gives the label."""
 
     user: str
@@ -131,8 +131,8 @@ def pod_labels(option: pb.SELinuxOption, pairs: McsPairs, policy: PolicyContexts
     if option.level:
         pairs.reserve(option.level)
     else:
-        process = replace(process, level=pairs.allocate())
-    return Labels(str(process), str(replace(policy.file, level=process.level)))
+        process = msgspec.structs.replace(process, level=pairs.allocate())
+    return Labels(str(process), str(msgspec.structs.replace(policy.file, level=process.level)))
 
 
 def container_labels(pod: Labels, option: pb.SELinuxOption) -> Labels:
@@ -140,13 +140,13 @@ def container_labels(pod: Labels, option: pb.SELinuxOption) -> Labels:
     if not pod.process:
         return pod
     process = _with_option(parse(pod.process), option)
-    mount = replace(parse(pod.mount), level=process.level) if pod.mount else ""
+    mount = msgspec.structs.replace(parse(pod.mount), level=process.level) if pod.mount else ""
     return Labels(str(process), str(mount))
 
 
 def as_type_of(label: str, model: Context) -> str:
     """`label` with the type of `model` (a VM's, an init system's), categories kept; the model itself for no label."""
-    return str(replace(parse(label), type=model.type)) if label else str(model)
+    return str(msgspec.structs.replace(parse(label), type=model.type)) if label else str(model)
 
 
 def _with_option(context: Context, option: pb.SELinuxOption) -> Context:
@@ -160,4 +160,4 @@ def _with_option(context: Context, option: pb.SELinuxOption) -> Context:
         )
         if value
     }
-    return parse(str(replace(context, **changed))) if changed else context
+    return parse(str(msgspec.structs.replace(context, **changed))) if changed else context

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from crio.base.errors import NotFound
 from crio.linux.namespaces import run_in_netns
 
 
-@dataclass(frozen=True, slots=True)
-class Interface:
+class Interface(msgspec.Struct, frozen=True):
     """What went through one interface since it was made (proc(5), /proc/PID/net/dev)."""
 
     name: str

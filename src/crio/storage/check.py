@@ -12,7 +12,8 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+
+import msgspec
 
 from crio.base.errors import CrioError, DataLoss, FailedPrecondition, NotFound
 from crio.storage.records import ContainerRecord, ImageRecord, LayerRecord
@@ -30,8 +31,7 @@ class Subject(enum.Enum):
     CONTAINER = "container"
 
 
-@dataclass(frozen=True, slots=True)
-class Damage:
+class Damage(msgspec.Struct, frozen=True):
     subject: Subject
     id: str
     problem: str
@@ -43,8 +43,7 @@ class Damage:
         return f"{self.subject.value} {self.id}: {self.problem}"
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
+class Report(msgspec.Struct, frozen=True):
     damages: tuple[Damage, ...]
     checked: Mapping[Subject, int]
     """How many of each kind were looked at."""

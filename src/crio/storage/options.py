@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+
+import msgspec
 
 from crio.base.errors import InvalidArgument
 from crio.base.files import read_bounded
@@ -25,8 +26,7 @@ _TRUE, _FALSE = frozenset(("true", "1", "t", "yes")), frozenset(("false", "0", "
 _KNOWN = ("mountopt", "skip_mount_home", "ignore_chown_errors", "imagestore", "additionalimagestore")
 
 
-@dataclass(frozen=True, slots=True)
-class StoreOptions:
+class StoreOptions(msgspec.Struct, frozen=True):
     graphroot: str = DEFAULT_GRAPHROOT
     runroot: str = DEFAULT_RUNROOT
     driver: str = "overlay"
@@ -113,14 +113,14 @@ def load(
         options = parse(data, candidate, options)
         break
     if environ.get("STORAGE_DRIVER"):
-        options = replace(options, driver=environ["STORAGE_DRIVER"])
+        options = msgspec.structs.replace(options, driver=environ["STORAGE_DRIVER"])
     if environ.get("STORAGE_OPTS"):
-        options = replace(options, driver_options=_split_options(environ["STORAGE_OPTS"]))
+        options = msgspec.structs.replace(options, driver_options=_split_options(environ["STORAGE_OPTS"]))
     if driver and driver != options.driver:
         # Options of storage.conf were meant for its own driver.
-        options = replace(options, driver=driver, driver_options=())
+        options = msgspec.structs.replace(options, driver=driver, driver_options=())
     return _place_stores(
-        replace(
+        msgspec.structs.replace(
             options,
             graphroot=graphroot or options.graphroot,
             runroot=runroot or options.runroot,
@@ -151,7 +151,7 @@ def parse(data: bytes, path: str, base: StoreOptions) -> StoreOptions:
     transient = storage.get("transient_store", base.transient)
     if not isinstance(transient, bool):
         raise InvalidArgument(f"cannot read {path}: transient_store is neither true nor false")
-    return replace(
+    return msgspec.structs.replace(
         base,
         driver=driver,
         graphroot=_text(storage, "graphroot", path) or base.graphroot,
@@ -170,7 +170,7 @@ def _place_stores(options: StoreOptions) -> StoreOptions:
         key, _, value = text.partition("=")
         if key.rpartition(".")[2] == "additionalimagestore" and value and value not in others:
             others.append(value)
-    return replace(
+    return msgspec.structs.replace(
         options,
         imagestore=options.imagestore or options.option("imagestore") or None,
         additional_image_stores=tuple(others),

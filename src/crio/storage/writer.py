@@ -12,7 +12,8 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+
+import msgspec
 
 from crio.base.errors import CrioError, DataLoss, Internal, InvalidArgument, ResourceExhausted
 from crio.base.failpoints import failpoint
@@ -31,8 +32,7 @@ _HASH_ASIDE = 1 << 16
 _PIECE = 1 << 16
 
 
-@dataclass(frozen=True, slots=True)
-class StagedLayer:
+class StagedLayer(msgspec.Struct, frozen=True):
     """A layer that is unpacked and waits for its place."""
 
     content: str
@@ -44,8 +44,7 @@ class StagedLayer:
     inodes: int
 
 
-@dataclass(frozen=True, slots=True)
-class LayerFacts:
+class LayerFacts(msgspec.Struct, frozen=True):
     """What the receiver of a layer knows about it; see `LayerWriter.commit`."""
 
     parent: str | None

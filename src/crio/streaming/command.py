@@ -8,8 +8,9 @@ import logging
 import os
 import socket
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from crio.base.errors import CrioError
 from crio.streaming.backend import Attacher, Executor
@@ -33,8 +34,7 @@ class _Nowhere:
     async def end(self) -> None: ...
 
 
-@dataclass(slots=True)
-class CommandStreams:
+class CommandStreams(msgspec.Struct):
     """A client's side of exec or attach. Streams that it did not ask for are None; a terminal has no stderr."""
 
     version: int

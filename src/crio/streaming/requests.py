@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
+
+import msgspec
 
 from crio.base.errors import InvalidArgument, ResourceExhausted
 
@@ -12,8 +13,7 @@ TOKEN_LIFETIME = 60.0
 MAX_WAITING = 1000
 
 
-@dataclass(frozen=True, slots=True)
-class CommandRequest:
+class CommandRequest(msgspec.Struct, frozen=True):
     """Exec, or attach if there is no command."""
 
     container_id: str
@@ -30,8 +30,7 @@ class CommandRequest:
             raise InvalidArgument("cannot stream: one of stdin, stdout, or stderr must be set")
 
 
-@dataclass(frozen=True, slots=True)
-class PortForwardRequest:
+class PortForwardRequest(msgspec.Struct, frozen=True):
     sandbox_id: str
     ports: tuple[int, ...]
     """The ports for WebSocket clients; those of SPDY clients name one with each stream."""

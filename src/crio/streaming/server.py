@@ -8,7 +8,8 @@ import logging
 import socket
 import ssl
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from crio.base import tls
 from crio.base.errors import CrioError, InvalidArgument, Unavailable
@@ -36,8 +37,7 @@ _LIMITS = Limits(head=16384, body=1024)
 _KEEPALIVE = ((socket.TCP_KEEPIDLE, 15), (socket.TCP_KEEPINTVL, 15), (socket.TCP_KEEPCNT, 9))
 
 
-@dataclass(frozen=True, slots=True)
-class TlsFiles:
+class TlsFiles(msgspec.Struct, frozen=True):
     """The [crio.api] keys for TLS. Changed files are taken over for connections from then on."""
 
     cert: str

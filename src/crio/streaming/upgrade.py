@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from crio.streaming.backend import Attacher, Executor, PortForwarder
 from crio.streaming.command import CommandStreams, serve_command
@@ -26,8 +27,7 @@ from crio.wire.spdy import ResetCode
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Services:
+class Services(msgspec.Struct, frozen=True):
     """What sessions are joined to, and their limits in seconds."""
 
     executor: Executor

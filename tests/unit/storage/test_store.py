@@ -4,10 +4,10 @@ import json
 import os
 import threading
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from crio.base.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
 from crio.base.ids import new_id

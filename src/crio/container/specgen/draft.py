@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from crio.api.runtime.v1 import api_pb2 as pb
 from crio.base.errors import InvalidArgument
@@ -13,8 +14,7 @@ from crio.container.specgen.plan import Notes
 from crio.spec.oci_runtime import IdMapping
 
 
-@dataclass(frozen=True, slots=True)
-class Draft:
+class Draft(msgspec.Struct, frozen=True):
     given: ContainerInput
     context: pb.LinuxContainerSecurityContext
     name: str

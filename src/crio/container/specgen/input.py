@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from crio.api.runtime.v1 import api_pb2 as pb
 from crio.config.tables.handler import RuntimeHandler
@@ -19,13 +20,12 @@ if TYPE_CHECKING:
     from crio.inject.hooks import HookDirectories
 
 
-@dataclass(frozen=True, slots=True)
-class SandboxFacts:
+class SandboxFacts(msgspec.Struct, frozen=True):
     """The pod as it runs. Paths are those of the host; an empty one means that the pod has no such thing."""
 
     id: str
     name: str
-    namespaces: Mapping[str, str] = field(default_factory=dict)
+    namespaces: Mapping[str, str] = msgspec.field(default_factory=dict)
     """Path by kind: "net", "ipc", "uts", "user", and "pid" where the pod shares one. What is absent is the host's."""
     cgroup_parent: str = ""
     """As crio.conf's cgroup_manager writes it: a path, or the name of a slice."""
@@ -42,8 +42,7 @@ class SandboxFacts:
     ips: Sequence[str] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class ImageFacts:
+class ImageFacts(msgspec.Struct, frozen=True):
     """The image: how it is known, and what its configuration says about running it."""
 
     requested: str = ""
@@ -51,7 +50,7 @@ class ImageFacts:
     name: str = ""
     id: str = ""
     repo_digests: Sequence[str] = ()
-    annotations: Mapping[str, str] = field(default_factory=dict)
+    annotations: Mapping[str, str] = msgspec.field(default_factory=dict)
     """Those of the manifest; labels of the configuration mean nothing here (CVE-2026-53488)."""
     entrypoint: Sequence[str] = ()
     command: Sequence[str] = ()
@@ -62,31 +61,28 @@ class ImageFacts:
     stop_signal: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class HandlerFacts:
+class HandlerFacts(msgspec.Struct, frozen=True):
     """The runtime handler: its table in crio.conf, and what its program said it can do (`features`)."""
 
     name: str = ""
-    settings: RuntimeHandler = RuntimeHandler()  # noqa: RUF009 - frozen
+    settings: RuntimeHandler = RuntimeHandler()
     recursive_read_only: bool = False
     idmapped_mounts: bool = False
     seccomp_program: bool = False
     """crun: takes a ready filter by its annotation run.oci.seccomp_bpf_data."""
 
 
-@dataclass(frozen=True, slots=True)
-class ImageMount:
+class ImageMount(msgspec.Struct, frozen=True):
     """An image or artifact that the request mounts as a volume, ready on the host."""
 
     source: str = ""
     """Directory with the image's content, sub path included; empty for an artifact."""
     image_id: str = ""
-    files: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[str, str] = msgspec.field(default_factory=dict)
     """Of an artifact: the host's path of each blob by its name below the mount point."""
 
 
-@dataclass(frozen=True, slots=True)
-class ContainerInput:
+class ContainerInput(msgspec.Struct, frozen=True):
     """One container to make a specification for.
 
     `rootfs` must be mounted. `run_directory` is a directory of the container's own on the host, for files that are
@@ -111,7 +107,7 @@ class ContainerInput:
     storage_root: str = "/var/lib/containers/storage"
     image_volumes: str = "mkdir"
     """crio.image.image_volumes: mkdir, bind or ignore."""
-    image_mounts: Mapping[str, ImageMount] = field(default_factory=dict)
+    image_mounts: Mapping[str, ImageMount] = msgspec.field(default_factory=dict)
     """By the container path of the request's mount."""
     target_pid_namespace: str = ""
     """Path of the PID namespace of the container that namespace mode TARGET names."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
 from typing import NamedTuple
+
+import msgspec
 
 from crio.api.runtime.v1 import api_pb2 as pb
 from crio.container.specgen.stop_signal import StopSignal
@@ -101,8 +102,7 @@ class ContainerUser(NamedTuple):
     groups: tuple[int, ...]
 
 
-@dataclass(slots=True)
-class ContainerPlan:
+class ContainerPlan(msgspec.Struct):
     """The finished specification, what must be applied before the runtime sees it, and facts for ContainerStatus."""
 
     spec: Spec
@@ -124,17 +124,16 @@ class ContainerPlan:
         return [effect.describe() for effect in self.effects]
 
 
-@dataclass(slots=True)
-class Notes:
+class Notes(msgspec.Struct):
     """Collects what the concerns have to tell beside the values that they return."""
 
     directory: str = ""
     """The container's own directory on the host."""
     mount_label: str = ""
     """The SELinux label of the container's files; "" without SELinux."""
-    effects: list[Effect] = field(default_factory=list)
-    relabels: list[Relabel] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
+    effects: list[Effect] = msgspec.field(default_factory=list)
+    relabels: list[Relabel] = msgspec.field(default_factory=list)
+    warnings: list[str] = msgspec.field(default_factory=list)
 
     def write(self, name: str, data: bytes, mode: int = 0o644, uid: int = -1, gid: int = -1) -> str:
         """Plan a file in the container's directory; its path on the host."""

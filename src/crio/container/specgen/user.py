@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Container
-from dataclasses import dataclass
+
+import msgspec
 
 from crio.api.runtime.v1 import api_pb2 as pb
 from crio.base.errors import InvalidArgument
@@ -21,8 +22,7 @@ from crio.spec.oci_runtime import Mount
 _MOUNT_OPTIONS = ("rw", "bind", "nodev", "nosuid", "noexec")
 
 
-@dataclass(frozen=True, slots=True)
-class ResolvedUser:
+class ResolvedUser(msgspec.Struct, frozen=True):
     uid: int
     gid: int
     groups: tuple[int, ...]

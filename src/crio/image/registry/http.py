@@ -13,9 +13,10 @@ import ssl
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import TracebackType
 from urllib.parse import urljoin, urlsplit
+
+import msgspec
 
 from crio import __version__
 from crio.image.cancellation import Cancellation
@@ -31,8 +32,7 @@ _USER_AGENT = f"cri-o/{__version__}"
 _DRAIN = 64 << 10
 
 
-@dataclass(frozen=True, slots=True)
-class Url:
+class Url(msgspec.Struct, frozen=True):
     scheme: str
     host: str
     port: int
@@ -144,8 +144,7 @@ class Response:
         self._client.give_back(self._connection, self._raw, self._scope)
 
 
-@dataclass(slots=True)
-class _Connection:
+class _Connection(msgspec.Struct):
     key: tuple[object, ...]
     raw: http.client.HTTPConnection
     proxied: Mapping[str, str] | None = None

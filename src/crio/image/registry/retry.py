@@ -5,15 +5,15 @@ from __future__ import annotations
 import email.utils
 import random
 import time
-from dataclasses import dataclass
+
+import msgspec
 
 ATTEMPTS = 6
 LONGEST_WAIT = 60.0
 """Seconds. A registry that asks for more patience than this gets none: the kubelet has its own back-off."""
 
 
-@dataclass(slots=True)
-class Backoff:
+class Backoff(msgspec.Struct):
     """Waiting times of one operation: doubling, with a spread so that many nodes do not come at once."""
 
     attempts: int = ATTEMPTS

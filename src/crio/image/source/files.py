@@ -6,8 +6,9 @@ import os
 import stat
 import tempfile
 from collections.abc import Generator, Mapping
-from dataclasses import dataclass
 from typing import Protocol
+
+import msgspec
 
 from crio.base.errors import InvalidArgument, NotFound, ResourceExhausted
 from crio.base.files import read_fd_bounded
@@ -89,8 +90,7 @@ class DirectoryFiles:
         return os.path.join(self.origin, name)
 
 
-@dataclass(frozen=True, slots=True)
-class _Member:
+class _Member(msgspec.Struct, frozen=True):
     offset: int
     size: int
 

@@ -9,7 +9,6 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 import msgspec
 
@@ -39,15 +38,13 @@ _NOT_INHERITED = ("NOTIFY_SOCKET", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES",
 OnUpdate = Callable[[Update], None]
 
 
-@dataclass(slots=True)
-class _Call:
+class _Call(msgspec.Struct):
     answer: asyncio.Future[tuple[StoredImage, ...]]
     on_update: OnUpdate
     running: _Running | None = None
 
 
-@dataclass(slots=True)
-class _Running:
+class _Running(msgspec.Struct):
     child: subprocess.Popen[bytes]
     connection: socket.socket
 

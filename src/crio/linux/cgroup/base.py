@@ -7,14 +7,14 @@ import os
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import cached_property
+
+import msgspec
 
 from crio.linux.cgroup.ahead import MoveAhead
 
 
-@dataclass(frozen=True, slots=True)
-class Pressure:
+class Pressure(msgspec.Struct, frozen=True):
     """One line pair of a *.pressure file (PSI, Linux 4.20): averages in percent, totals in microseconds."""
 
     some_avg10: float
@@ -27,8 +27,7 @@ class Pressure:
     full_total: int
 
 
-@dataclass(frozen=True, slots=True)
-class CpuStats:
+class CpuStats(msgspec.Struct, frozen=True):
     """CPU time in nanoseconds since the group was made."""
 
     usage: int
@@ -40,8 +39,7 @@ class CpuStats:
     pressure: Pressure | None
 
 
-@dataclass(frozen=True, slots=True)
-class MemoryStats:
+class MemoryStats(msgspec.Struct, frozen=True):
     """Bytes, except counts of faults and of limit hits. `limit` is None when there is none."""
 
     usage: int
@@ -60,16 +58,14 @@ class MemoryStats:
     pressure: Pressure | None
 
 
-@dataclass(frozen=True, slots=True)
-class PidsStats:
+class PidsStats(msgspec.Struct, frozen=True):
     """Tasks (threads) in the group; `limit` is None when there is none."""
 
     current: int
     limit: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class IoDevice:
+class IoDevice(msgspec.Struct, frozen=True):
     """What the group did on one block device, since it was made."""
 
     major: int

@@ -13,7 +13,6 @@ import logging
 import os
 import secrets
 import time
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -63,8 +62,7 @@ class _Settings(msgspec.Struct, rename="camel"):
         return self.is_gateway or self.is_default_gateway
 
 
-@dataclass(frozen=True, slots=True)
-class _Port:
+class _Port(msgspec.Struct, frozen=True):
     """The host's end of a pair."""
 
     index: int

@@ -12,8 +12,9 @@ import ipaddress
 import os
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from crio.base.files import read_bounded
 from crio.linux.rtnetlink import Address, Prefix
@@ -32,8 +33,7 @@ _ROUTE_FIELDS = frozenset(("dst", "gw"))
 _LOCK_POLL = 0.002
 
 
-@dataclass(frozen=True, slots=True)
-class Range:
+class Range(msgspec.Struct, frozen=True):
     """Addresses `start` to `end` of `subnet`, both inclusive, without `gateway`."""
 
     subnet: Prefix
@@ -53,8 +53,7 @@ Owner = tuple[str, str]
 """Container id and interface."""
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(msgspec.Struct, frozen=True):
     directory: str
     range_sets: tuple[RangeSet, ...]
     routes: tuple[Route, ...]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
+import msgspec
 
-@dataclass(frozen=True, slots=True)
-class MountOptions:
+
+class MountOptions(msgspec.Struct, frozen=True):
     options: Sequence[str] | None = None
     """As in a container's record; None means those of storage.conf."""
     label: str = ""

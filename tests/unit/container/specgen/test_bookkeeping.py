@@ -1,11 +1,11 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from crio.api.runtime.v1 import api_pb2 as pb
 from crio.config.tables.handler import RuntimeHandler
