@@ -9,8 +9,13 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from crio.cli.demo.leftovers import Snapshot, new_things
+
+# A busy machine is no fault of what is tested.
+settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("suite")
 
 SHARED_MACHINE = "CRIO_TEST_SHARED_MACHINE"
 """Set it where other work goes on beside the tests: what that leaves is not the suite's."""
