@@ -9,8 +9,11 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import stat
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from crio.base.errors import AlreadyExists, FailedPrecondition, NotFound
 from crio.base.failpoints import failpoint
@@ -21,13 +24,14 @@ from crio.storage.accounting import Accounts
 from crio.storage.containers import ContainerStore
 from crio.storage.driver.base import Driver, MountOptions
 from crio.storage.driver.make import make_driver
+from crio.storage.idmaps import IdMaps, shift_tree
 from crio.storage.images import ImageStore
 from crio.storage.indexfile import Syncer
 from crio.storage.layers import LayerStore, unused_chain
 from crio.storage.locks import LockFile
 from crio.storage.mounts import MountTable
 from crio.storage.options import StoreOptions
-from crio.storage.records import ContainerRecord, ImageRecord, LayerRecord
+from crio.storage.records import ContainerRecord, IdMapEntry, ImageRecord, LayerRecord
 from crio.storage.table import Edit
 from crio.storage.trash import Trash
 from crio.storage.usage import Usage, measure
@@ -361,13 +365,18 @@ class Store:
         process_label: str = "",
         mount_options: Sequence[str] | None = None,
         volatile: bool = True,
+        uid_mappings: Sequence[IdMapEntry] = (),
+        gid_mappings: Sequence[IdMapEntry] = (),
     ) -> ContainerRecord:
         """Add a container with a new writable layer on top of the image's.
 
-        A `volatile` one need not survive a crash of the machine: nothing of it is synced. Raises AlreadyExists if the
-        id or a name is taken, NotFound if there is no such image.
+        A `volatile` one need not survive a crash of the machine: nothing of it is synced. With mappings, which need an
+        entry for id 0, its root file system has the owners of that user namespace. Raises AlreadyExists if the id or a
+        name is taken, NotFound if there is no such image, InvalidArgument for mappings without root.
         """
         records.check_id(id, "a container")
+        maps = IdMaps(tuple(uid_mappings), tuple(gid_mappings)).check() if uid_mappings or gid_mappings else None
+        shifts = maps is not None and self.driver.shifts_ids()
         flags: dict[str, object] = {"MountLabel": mount_label, "ProcessLabel": process_label}
         if mount_options is not None:
             flags["MountOpts"] = list(mount_options)
@@ -406,9 +415,13 @@ class Store:
                 metadata=metadata,
                 created=layer.created,
                 flags=flags,
+                uidmap=list(uid_mappings),
+                gidmap=list(gid_mappings),
             )
             try:
                 layers.add_container_layer(layer_edit, layer, volatile=volatile or self.options.transient)
+                if maps is not None and shifts:
+                    _give(self.driver.writable_directory(layer.id), maps)
                 failpoint("storage.container.layer")
                 edit.put(record, file=self.container_store.file_for(volatile=volatile))
                 edit.save(lasting=not volatile)
@@ -430,17 +443,50 @@ class Store:
     def mount_container(self, id: str, *, read_only: bool = False) -> str:
         """Mount the container's root file system, or count one more user; the path, the same each time.
 
-        `read_only` counts for the first user.
+        `read_only` counts for the first user. Owners are those of the mappings that it was created with. Where the
+        kernel cannot map them, the first mount changes them file by file: call it in an executor then.
         """
         record = self.container(id)
         flags = record.flags
+        maps = IdMaps(tuple(record.uidmap), tuple(record.gidmap)) if record.uidmap or record.gidmap else None
+        # A layer with maps of its own was shifted before, by whoever.
+        shifted = maps is None or bool(self.layer(record.layer).uidmap)
+        shifts = not shifted and self.driver.shifts_ids()
         options = MountOptions(
             options=_texts(flags.get("MountOpts")),
             label=str(flags.get("MountLabel") or ""),
             volatile=record.volatile and not self.options.flag("disable-volatile"),
             read_only=read_only,
+            id_maps=maps if shifts else None,
         )
-        return self.mount_layer(record.layer, options)
+        if maps is not None and not shifted and not shifts:
+            self._shift(record, maps, options)
+        path = self.mount_layer(record.layer, options)
+        if maps is not None:
+            self._let_in(path)
+        return path
+
+    def _shift(self, record: ContainerRecord, maps: IdMaps, options: MountOptions) -> None:
+        """Give the container's own layer the owners of its user namespace, once. No lock is held for the long part."""
+        path = self.mount_layer(record.layer, msgspec.structs.replace(options, read_only=False))
+        try:
+            shift_tree(path, maps)
+        finally:
+            self.unmount_layer(record.layer)
+        with self.layer_store.table.writing() as edit:
+            layer = edit.now.by_id[record.layer]
+            edit.put(records.replaced(layer, uidmap=list(maps.uids), gidmap=list(maps.gids)))
+            edit.save(lasting=not record.volatile)
+
+    def _let_in(self, path: str) -> None:
+        """Let the root of a user namespace, whom the host does not trust, pass to its root file system and no other."""
+        top = os.path.join(self.options.graphroot, "")
+        directory = os.path.dirname(path)
+        while (directory + "/").startswith(top):
+            mode = stat.S_IMODE(os.stat(directory).st_mode)
+            if not mode & stat.S_IXOTH:
+                os.chmod(directory, mode | stat.S_IXOTH)
+            directory = os.path.dirname(directory)
 
     def unmount_container(self, id: str, *, wholly: bool = False) -> bool:
         """Count one user less, or none at all with `wholly`; whether it is still mounted."""
@@ -516,6 +562,12 @@ class Store:
         From the records; inodes of layers which other tools made are counted once in the life of the store object.
         """
         return self._accounts.all_images(self.images(), self.layers())
+
+
+def _give(directory: str, maps: IdMaps) -> None:
+    status = os.stat(directory)
+    os.chown(directory, *maps.owner(status.st_uid, status.st_gid))
+    os.chmod(directory, stat.S_IMODE(status.st_mode))
 
 
 def _texts(value: object) -> list[str] | None:

@@ -7,6 +7,8 @@ from typing import Protocol
 
 import msgspec
 
+from crio.storage.idmaps import IdMaps
+
 
 class MountOptions(msgspec.Struct, frozen=True):
     options: Sequence[str] | None = None
@@ -16,6 +18,8 @@ class MountOptions(msgspec.Struct, frozen=True):
     volatile: bool = False
     """The content need not survive a crash of the machine: writing may skip every sync."""
     read_only: bool = False
+    id_maps: IdMaps | None = None
+    """Show the layers below with the owners of a user namespace; only where the driver `shifts_ids`."""
 
 
 class Driver(Protocol):
@@ -37,6 +41,9 @@ class Driver(Protocol):
 
     def release_home(self) -> None:
         """Undo `attach_home`. Only while no layer is mounted; nothing to undo is no error."""
+
+    def shifts_ids(self) -> bool:
+        """Whether `mount` can map owners. The first answer tries it, which takes a few milliseconds."""
 
     def exists(self, id: str) -> bool: ...
 

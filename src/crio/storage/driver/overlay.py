@@ -23,6 +23,7 @@ from crio.linux.overlay import MAX_LAYERS, OverlayMount, mount_overlay
 from crio.linux.sync import sync_file
 from crio.storage.deletion import delete_tree
 from crio.storage.driver.base import MountOptions
+from crio.storage.driver.shifted import can_shift, shifted_homes
 
 log = logging.getLogger(__name__)
 
@@ -65,6 +66,7 @@ class OverlayDriver:
         self._mount_options = mount_options
         self._skip_mount_home = skip_mount_home
         self._volatile = True
+        self._shifts_ids: bool | None = None
 
     def prepare(self) -> None:
         for home in self.writable_homes:
@@ -90,6 +92,11 @@ class OverlayDriver:
     def release_home(self) -> None:
         if not self._skip_mount_home and mnt.is_mount_point(self.home):
             mnt.umount(self.home, mnt.MNT_DETACH)
+
+    def shifts_ids(self) -> bool:
+        if self._shifts_ids is None:
+            self._shifts_ids = can_shift(self._homes)
+        return self._shifts_ids
 
     def exists(self, id: str) -> bool:
         return self._find(id) is not None
@@ -163,10 +170,10 @@ class OverlayDriver:
         merged = os.path.join(place, "merged")
         plan = self._plan(place, merged, options)
         try:
-            self._mount(plan)
+            self._mount_mapped(place, plan, options)
         except FileNotFoundError:
             self._mend(place, merged, plan)
-            self._mount(self._plan(place, merged, options))
+            self._mount_mapped(place, self._plan(place, merged, options), options)
         return merged
 
     def unmount(self, id: str) -> None:
@@ -258,6 +265,19 @@ class OverlayDriver:
             data,
             flags,
         )
+
+    def _mount_mapped(self, place: str, plan: OverlayMount, options: MountOptions) -> None:
+        if options.id_maps is None:
+            self._mount(plan)
+            return
+        own = os.path.join(place, "diff")
+        with shifted_homes(self._homes, os.path.join(place, "mapped"), options.id_maps) as shifted:
+            # What is the container's own belongs to the host's ids already.
+            lowers = [
+                lower if lower == own or lower.startswith(place + "/") else shifted(os.path.realpath(lower))
+                for lower in plan.lowers
+            ]
+            self._mount(OverlayMount(plan.target, lowers, plan.upper, plan.work, plan.options, plan.flags))
 
     def _mount(self, plan: OverlayMount) -> None:
         if plan.work is not None:

@@ -42,6 +42,9 @@ class VfsDriver:
     def release_home(self) -> None:
         """Nothing is ever mounted."""
 
+    def shifts_ids(self) -> bool:
+        return False
+
     def exists(self, id: str) -> bool:
         return self._find(id) is not None
 
