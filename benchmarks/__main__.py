@@ -7,6 +7,7 @@ import asyncio
 import importlib
 import os
 import shutil
+import signal
 import sys
 from pathlib import Path
 
@@ -48,6 +49,8 @@ def main() -> int:
         parser.error("cannot measure: containers need root; run it as root")
     if missing := [program for program in _PROGRAMS if shutil.which(program) is None]:
         parser.error(f"cannot measure: {', '.join(missing)} is not installed; run ./dev bench, which installs it")
+    # A run that is ended by a service manager or by timeout(1) cleans up as one that is interrupted.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     asyncio.run(_run(options))
     return 0
 

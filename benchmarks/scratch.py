@@ -11,6 +11,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
+from crio.linux.cgroup import detect
+
 _POOL = ipaddress.IPv4Network("10.214.0.0/16")
 _FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
 _CNI_DIRECTORIES = ("/opt/cni/bin", "/usr/lib/cni", "/usr/libexec/cni")
@@ -72,7 +74,8 @@ class Scratch:
         path.write_text(json.dumps(self.conflist(), indent=1))
 
     def remove(self) -> None:
-        """Unmount, and remove links, cgroups and files. Daemons must have ended."""
+        """End what still runs in its cgroups, unmount, and remove links, cgroups and files. Daemons must have ended."""
+        detect().kill(self.cgroup)
         subprocess.run(["ip", "link", "delete", self.bridge], capture_output=True, check=False)
         for line in reversed(Path("/proc/self/mountinfo").read_text().splitlines()):
             target = line.split()[4]

@@ -6,11 +6,14 @@ import asyncio
 import contextlib
 import os
 import random
+import shutil
 import signal
 
 import pytest
 
 from crio.api.runtime.v1 import api_pb2 as pb
+from crio.linux.cgroup import detect
+from crio.sandbox.cgroups import unit_names
 from node import Node
 
 pytestmark = pytest.mark.root
@@ -156,6 +159,28 @@ async def test_kill_at_random_moments_of_a_busy_node(node: Node) -> None:
     assert os.listdir(node.root / "state" / "containers") == []
 
 
+def groups_of(*ids: str) -> list[str]:
+    return detect().find({name for each in ids for name in unit_names(each)})
+
+
+@pytest.mark.parametrize("node", ["crun"], indirect=True)
+async def test_without_their_records_pod_and_container_end_with_their_groups(node: Node) -> None:
+    pod_config = node.host_network(node.pod_config())
+    pod = await node.run_pod(pod_config)
+    container = await node.create(pod, node.container_config(["sleep", "1000"]), pod_config)
+    await node.start_container(container)
+    assert len(groups_of(pod, container)) >= 2
+    node.kill()
+    (node.root / "state" / "sandboxes" / pod / "sandbox.json").write_bytes(b"")
+    (node.root / "state" / "containers" / container / "container.json").unlink()
+    # As if the runtime had been killed before it wrote down what it has started.
+    shutil.rmtree(node.root / "run-crun")
+    await restart(node)
+    assert await node.pods() == []
+    assert await node.containers() == []
+    assert groups_of(pod, container) == []
+
+
 @pytest.mark.parametrize("node", ["crun"], indirect=True)
 async def test_after_a_reboot_leases_and_layers_are_released(node: Node) -> None:
     pod_config = node.pod_config()
@@ -165,6 +190,7 @@ async def test_after_a_reboot_leases_and_layers_are_released(node: Node) -> None
     node.kill()
     node.pretend_reboot()
     await restart(node)
+    assert groups_of(pod, container) == []
     assert await node.pods() == []
     assert await node.containers() == []
     assert node.leases() == []

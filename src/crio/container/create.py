@@ -6,6 +6,7 @@ each fine if it is not there. That one path serves removal, a create that failed
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import shutil
@@ -36,7 +37,7 @@ from crio.container.specgen.apply import apply_effects, apply_relabels
 from crio.container.specgen.build import build_spec
 from crio.container.specgen.input import ContainerInput, HandlerFacts, ImageFacts, ImageMount, SandboxFacts
 from crio.container.specgen.plan import ContainerPlan
-from crio.container.stored import StoredContainer, ours
+from crio.container.stored import Owned, StoredContainer, ours
 from crio.container.update import Update, plan_update
 from crio.image.records import ImageInfo
 from crio.image.service import ImageService
@@ -104,6 +105,8 @@ class ContainerMaker:
         self._zygote = rooms.zygote
         self._find_container = find_container
         self._background = TaskScope("monitor placement")
+        self._placing: dict[str, asyncio.Task[None]] = {}
+        """By container id; a removal waits for it, so that no group is made after it was removed."""
 
     async def make(
         self, job: Job, sandbox: Sandbox, name: str, config: pb.ContainerConfig, data: bytes, fingerprint: bytes
@@ -175,7 +178,8 @@ class ContainerMaker:
         record.pid_start = start_time(monitor.pid)
         record.complete = True
         container.save()
-        self._background.spawn(container.short_id, self._place_monitor(record.monitor_cgroup, monitor.monitor_pid))
+        placing = self._place_monitor(record.monitor_cgroup, monitor.monitor_pid)
+        self._placing[record.id] = self._background.spawn(container.short_id, placing)
         return monitor
 
     async def _create_under_monitor(self, container: Container) -> Monitor:
@@ -360,6 +364,8 @@ class ContainerMaker:
             with job.step("runtime delete"):
                 await self._delete_from_runtime(container)
         with job.step("storage"):
+            if (placing := self._placing.pop(record.id, None)) is not None:
+                await asyncio.wait([placing])
             await self._storage.run(self._remove_stored, record)
         failpoint("container.remove.after_storage")
         _unlink(os.path.join(self.settings.exit_directory, record.id))
@@ -379,6 +385,8 @@ class ContainerMaker:
             monitor.close()
 
     def _remove_stored(self, record: ContainerRecord) -> None:
+        # A runtime that was killed in the middle of its create leaves a process that it does not know of.
+        self.cgroups.kill(record.cgroup_path)
         image_mounts.unmount_images(self._store, record.image_volumes)
         try:
             self._store.remove_container(record.id)
@@ -394,8 +402,8 @@ class ContainerMaker:
         monitor = await Monitor.connect(container.id, container.directory)
         return (monitor, monitor.exited)
 
-    async def stored_containers(self) -> list[tuple[str, str]]:
-        """Ids of what is ours in the store, each with that of the container that it belongs to."""
+    async def stored_containers(self) -> list[Owned]:
+        """What is ours in the store."""
         return list(ours(await self._storage.run(self._store.containers)))
 
     async def remove_unrecorded(self, container_id: str) -> None:

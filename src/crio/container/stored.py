@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 import msgspec
 
@@ -31,12 +32,21 @@ class StoredContainer(msgspec.Struct, rename="kebab", omit_defaults=True):
         return msgspec.json.encode(self).decode()
 
 
-def ours(stored: Iterable[ContainerRecord]) -> Iterator[tuple[str, str]]:
-    """Of the containers in a store those whose metadata names a pod: the id, and that of the container it serves."""
+class Owned(NamedTuple):
+    """Whose a container in the store is."""
+
+    id: str
+    container: str
+    """Itself, or the container that an image is mounted into."""
+    pod: str
+
+
+def ours(stored: Iterable[ContainerRecord]) -> Iterator[Owned]:
+    """Of the containers in a store those whose metadata names a pod."""
     for record in stored:
         try:
             metadata = msgspec.json.decode(record.metadata, type=StoredContainer)
         except (msgspec.DecodeError, TypeError):
             continue
         if metadata.pod_id and metadata.pod_name:
-            yield record.id, metadata.image_volume_of or record.id
+            yield Owned(record.id, metadata.image_volume_of or record.id, metadata.pod_id)

@@ -11,7 +11,7 @@ import asyncio
 import logging
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
 
@@ -24,6 +24,7 @@ from crio.container.manager import ContainerManager
 from crio.linux import namespaces
 from crio.network.manager import Network
 from crio.sandbox import record as sandbox_record
+from crio.sandbox.cgroups import DEFAULT_PARENT, unit_names
 from crio.sandbox.files import unmount_shm
 from crio.sandbox.manager import SandboxManager
 from crio.sandbox.sandbox import Sandbox
@@ -54,6 +55,8 @@ class Recovery:
         self._maker = maker
         self._network = network
         self._found = Recovered()
+        self._lost: set[str] = set()
+        """Ids of what exists without a record; where its control groups are is not known."""
         self._limit = asyncio.Semaphore(_AT_ONCE)
 
     async def run(self) -> Recovered:
@@ -65,6 +68,7 @@ class Recovery:
         await self._sweep_storage()
         await self._sweep_namespaces()
         await self._sweep_network()
+        await self._sweep_cgroups()
         return self._found
 
     def _load_sandboxes(self) -> list[Sandbox]:
@@ -74,6 +78,7 @@ class Recovery:
                 record = sandbox_record.load(directory)
             except (CrioError, FileNotFoundError) as error:
                 log.warning("sandbox record in %s is lost, what it named is removed: %s", directory, error)
+                self._lost.add(os.path.basename(directory))
                 unmount_shm(os.path.join(directory, "shm"))
                 shutil.rmtree(directory, ignore_errors=True)
                 continue
@@ -98,6 +103,7 @@ class Recovery:
                 record = container_record.load(directory)
             except (CrioError, FileNotFoundError) as error:
                 log.warning("container record in %s is lost, the container is removed: %s", directory, error)
+                self._lost.add(container_id)
                 await self._attempt(
                     f"remove container {container_id[:12]}", self._maker.remove_unrecorded, container_id
                 )
@@ -111,8 +117,9 @@ class Recovery:
             self._found.containers += 1
 
     async def _sweep_storage(self) -> None:
-        for container_id, owner in await self._maker.stored_containers():
+        for container_id, owner, pod in await self._maker.stored_containers():
             if not os.path.isdir(os.path.join(self._maker.settings.directory, owner)):
+                self._lost |= {container_id, pod}
                 await self._attempt(
                     f"remove stored container {container_id[:12]}", self._maker.remove_unrecorded, container_id
                 )
@@ -122,11 +129,13 @@ class Recovery:
             directory = os.path.join(self._sandboxes.settings.namespaces_dir, kind)
             for path in _records(directory):
                 if self._sandboxes.find(os.path.basename(path)) is None and kind != "netns":
+                    self._lost.add(os.path.basename(path))
                     await asyncio.to_thread(namespaces.unpin, path)
 
     async def _sweep_network(self) -> None:
         for attachment in self._network.attachments():
             if self._sandboxes.find(attachment.id) is None:
+                self._lost.add(attachment.id)
                 await self._attempt(f"detach network of pod {attachment.id[:12]}", self._network.delete, attachment)
         live = [sandbox.id for sandbox in self._sandboxes]
         self._found.undone += len(await self._network.collect_garbage(live))
@@ -136,6 +145,21 @@ class Recovery:
             owner = os.path.basename(path)
             if self._sandboxes.find(owner) is None and owner not in kept:
                 await asyncio.to_thread(namespaces.unpin, path)
+
+    async def _sweep_cgroups(self) -> None:
+        lost = [owner for owner in self._lost if self._sandboxes.find(owner) is None]
+        if lost:
+            await asyncio.to_thread(self._remove_groups, lost)
+
+    def _remove_groups(self, owners: Sequence[str]) -> None:
+        groups = self._maker.cgroups
+        for path in groups.find({name for owner in owners for name in unit_names(owner)}):
+            try:
+                groups.kill(path)
+                groups.remove(path)
+            except OSError as error:
+                log.warning("cannot remove control group %s, it is left: %s", path, error)
+        groups.remove_unused(DEFAULT_PARENT["cgroupfs"])
 
     async def _attempt(self, what: str, action: Callable[..., object], *arguments: object) -> None:
         try:

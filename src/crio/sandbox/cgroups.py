@@ -50,3 +50,8 @@ def group_path(parent: str, unit: str, manager: str) -> str:
     """The path of group `unit` ("crio-ID", "crio-conmon-ID") below the cgroup mount."""
     suffix = ".scope" if manager == "systemd" else ""
     return posixpath.join(parent_path(parent, manager), unit + suffix)
+
+
+def unit_names(owner_id: str) -> tuple[str, ...]:
+    """What the groups of a pod or container are called, whatever the manager."""
+    return tuple(f"{prefix}{owner_id}{suffix}" for prefix in ("crio-", "crio-conmon-") for suffix in ("", ".scope"))

@@ -331,9 +331,7 @@ class SandboxManager:
     def _remove_default_parent(self, parent: str) -> None:
         """The default parent group is ours: it goes with the last pod in it."""
         if self.settings.cgroup_manager == "cgroupfs" and parent == cgroups.DEFAULT_PARENT["cgroupfs"]:
-            for root in self._cgroups.roots():
-                with contextlib.suppress(OSError):
-                    os.rmdir(root + parent)
+            self._cgroups.remove_unused(parent)
 
     def _lookup(self, sandbox_id: str) -> Sandbox | None:
         try:

@@ -37,4 +37,4 @@ def test_only_what_names_a_pod_is_ours() -> None:
         record("bare", ""),
         record("number", "7"),
     ]
-    assert list(ours(rows)) == [("own", "own"), ("volume", "own")]
+    assert list(ours(rows)) == [("own", "own", "p"), ("volume", "own", "p")]

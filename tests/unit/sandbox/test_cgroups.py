@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from crio.base.errors import InvalidArgument
-from crio.sandbox.cgroups import cgroup_parent, expand_slice, group_path, parent_path
+from crio.sandbox.cgroups import cgroup_parent, expand_slice, group_path, parent_path, unit_names
 
 
 def test_cgroupfs() -> None:
@@ -34,3 +34,10 @@ def test_slices() -> None:
 def test_forms_that_do_not_fit(parent: str, manager: str) -> None:
     with pytest.raises(InvalidArgument, match="cannot use cgroup parent"):
         cgroup_parent(parent, manager)
+
+
+def test_the_names_of_what_belongs_to_an_id() -> None:
+    names = unit_names("1")
+    for manager in ("cgroupfs", "systemd"):
+        for unit in ("crio-1", "crio-conmon-1"):
+            assert group_path("a.slice", unit, manager).rpartition("/")[2] in names

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from functools import cached_property
 
 import msgspec
@@ -94,6 +95,10 @@ class CgroupFs(ABC):
     def roots(self) -> Sequence[str]:
         """The mount points below which a group of ours has directories."""
 
+    def all_roots(self) -> Sequence[str]:
+        """As `roots`, and those where only OCI runtimes make directories for a group."""
+        return self.roots()
+
     @abstractmethod
     def cpu(self, path: str) -> CpuStats | None: ...
 
@@ -136,7 +141,7 @@ class CgroupFs(ABC):
     def create(self, path: str) -> None:
         """Make the group, and its parents, in every hierarchy. Fine if it is there."""
         for root in self.roots():
-            os.makedirs(root + path, mode=0o755, exist_ok=True)
+            make(root + path)
 
     def add(self, path: str, pid: int) -> None:
         """Move a process into the group."""
@@ -171,6 +176,21 @@ class CgroupFs(ABC):
             found += [int(line) for line in (read(f"{directory}/cgroup.procs") or "").split()]
         return found
 
+    def kill(self, path: str, *, timeout: float = 2.0) -> None:
+        """SIGKILL what is in the group and below it, until nothing is or `timeout` seconds are over."""
+        end = time.monotonic() + timeout
+        while found := self.processes(path):
+            if self.frozen(path):
+                self.thaw(path)
+            for pid in found:
+                try:
+                    os.kill(pid, signal.SIGKILL)
+                except ProcessLookupError:
+                    pass
+            if time.monotonic() > end:
+                return
+            time.sleep(0.005)
+
     def remove(self, path: str, *, timeout: float = 0.5) -> None:
         """Remove the group and the empty groups below it, everywhere. Fine if it is not there.
 
@@ -178,7 +198,7 @@ class CgroupFs(ABC):
         raised.
         """
         end = time.monotonic() + timeout
-        for root in self.roots():
+        for root in self.all_roots():
             while True:
                 try:
                     _remove_tree(root + path)
@@ -187,6 +207,26 @@ class CgroupFs(ABC):
                     if error.errno != errno.EBUSY or time.monotonic() > end:
                         raise
                     time.sleep(0.005)
+
+    def remove_unused(self, path: str) -> None:
+        """Remove the group if it has no groups below it in any hierarchy; else, or if it is not there, do nothing."""
+        try:
+            for root in self.all_roots():
+                try:
+                    os.rmdir(root + path)
+                except FileNotFoundError:
+                    pass
+        except OSError as error:
+            if error.errno not in (errno.EBUSY, errno.ENOTEMPTY):
+                raise
+
+    def find(self, names: Collection[str]) -> list[str]:
+        """The paths of all groups with one of these names, wherever they are, each once."""
+        found: set[str] = set()
+        for root in self.all_roots():
+            for directory, below, _ in os.walk(root):
+                found.update(f"{directory.removeprefix(root)}/{name}" for name in below if name in names)
+        return sorted(found)
 
     def children(self, path: str) -> Iterator[str]:
         """Names of the groups directly below, over all hierarchies, each once."""
@@ -201,6 +241,17 @@ class CgroupFs(ABC):
                 if name not in seen:
                     seen.add(name)
                     yield name
+
+
+def make(directory: str) -> None:
+    """Make a group's directory and its parents. Fine if it is there."""
+    try:
+        os.makedirs(directory, mode=0o755, exist_ok=True)
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ENODEV):
+            raise
+        # The parent had become unused, and another daemon removed it between our two looks.
+        os.makedirs(directory, mode=0o755, exist_ok=True)
 
 
 def _remove_tree(path: str) -> None:

@@ -33,7 +33,7 @@ def detect(mountinfo: str = "/proc/self/mountinfo") -> CgroupFs:
                 if option in _V1_CONTROLLERS or option == "name=systemd":
                     v1.setdefault(option, fields[4])
     if any(not name.startswith("name=") for name in v1):
-        return CgroupV1(v1)
+        return CgroupV1(v1, v2)
     if v2 is not None:
         return CgroupV2(v2)
     raise FailedPrecondition("cannot find control groups: mount cgroup2 at /sys/fs/cgroup")

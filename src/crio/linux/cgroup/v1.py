@@ -11,6 +11,7 @@ from crio.linux.cgroup.base import (
     IoDevice,
     MemoryStats,
     Pressure,
+    make,
     read,
     read_int,
     read_pairs,
@@ -26,9 +27,13 @@ _USER_HZ_NS = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 class CgroupV1(CgroupFs):
     version = 1
 
-    def __init__(self, mounts: Mapping[str, str]) -> None:
-        """`mounts` maps a controller's name (and "name=systemd") to its mount point."""
+    def __init__(self, mounts: Mapping[str, str], unified: str | None = None) -> None:
+        """`mounts` maps a controller's name (and "name=systemd") to its mount point.
+
+        `unified` is where version 2 is mounted beside them: OCI runtimes make groups there as well.
+        """
         self._mounts = dict(mounts)
+        self._unified = unified
         self._roots = tuple(dict.fromkeys(mounts.values()))
 
     @property
@@ -38,6 +43,9 @@ class CgroupV1(CgroupFs):
     def roots(self) -> Sequence[str]:
         return self._roots
 
+    def all_roots(self) -> Sequence[str]:
+        return self._roots if self._unified is None else (*self._roots, self._unified)
+
     def process_root(self) -> str:
         return self._mounts.get("pids") or self._mounts.get("memory") or self._roots[0]
 
@@ -46,7 +54,7 @@ class CgroupV1(CgroupFs):
 
     def create(self, path: str) -> None:
         for controller, root in self._mounts.items():
-            os.makedirs(root + path, mode=0o755, exist_ok=True)
+            make(root + path)
             if controller == "cpuset":
                 self._inherit_cpuset(path)
 

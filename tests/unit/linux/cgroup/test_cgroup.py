@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import uuid
 from collections.abc import Iterator
@@ -26,7 +27,22 @@ def group(real: CgroupFs) -> Iterator[str]:
     path = f"/crio-unit-{uuid.uuid4().hex}"
     yield path
     real.remove(path)
-    assert not any(Path(root + path).exists() for root in real.roots())
+    assert not any(Path(root + path).exists() for root in real.all_roots())
+
+
+@pytest.mark.root
+def test_what_a_runtime_has_made_elsewhere_goes_as_well(real: CgroupFs, group: str) -> None:
+    real.create(f"{group}/crio-1")
+    for root in real.all_roots():
+        Path(f"{root}{group}/crio-1").mkdir(parents=True, exist_ok=True)
+    assert real.find({"crio-1", "crio-2"}) == [f"{group}/crio-1"]
+    real.remove_unused(group)
+    assert real.exists(group)
+    real.remove(f"{group}/crio-1")
+    assert real.find({"crio-1"}) == []
+    real.remove_unused(group)
+    assert not any(Path(root + group).exists() for root in real.all_roots())
+    real.remove_unused(group)
 
 
 @pytest.mark.root
@@ -50,6 +66,10 @@ def test_create_add_read_remove(real: CgroupFs, group: str) -> None:
         assert not real.frozen(inner)
         with pytest.raises(OSError, match="busy"):
             real.remove(group, timeout=0.02)
+        real.kill(group, timeout=0.0)
+        assert child.wait(10) == -signal.SIGKILL
+        real.kill(group)
+        assert real.processes(group) == []
     finally:
         child.kill()
         child.wait()
@@ -163,6 +183,7 @@ def test_detection(tmp_path: Path) -> None:
     assert hybrid.version == 1
     assert hybrid.controllers == {"cpu", "cpuacct"}
     assert list(hybrid.roots()) == ["/sys/fs/cgroup/cpu,cpuacct", "/sys/fs/cgroup/systemd"]
+    assert list(hybrid.all_roots()) == [*hybrid.roots(), "/sys/fs/cgroup/unified"]
     # A named hierarchy beside version 2 limits nothing: systemd's "unified" mode keeps one for its own use.
     assert detect(mountinfo(tmp_path, NAMED_LINE, V2_LINE)).version == 2
     with pytest.raises(FailedPrecondition, match="mount cgroup2"):
