@@ -72,12 +72,12 @@ def pin(paths: Mapping[str, str], *, hostname: str | None = None, sysctls: Mappi
             encoded = os.fsencode(hostname)
             check(libc.sethostname(encoded, len(encoded)))
         for path, value in settings:
-            _write_sysctl(path, value)
+            write_sysctl(path, value)
         if "net" in paths:
             loopback_up()
         _bind_all("/proc/thread-self/ns/", paths)
 
-    _in_thread(work)
+    in_fresh_thread(work)
 
 
 def pin_process(pid: int, paths: Mapping[str, str]) -> None:
@@ -137,7 +137,7 @@ def run_in_netns(path: str, function: Callable[[], T]) -> T:
                 raise NotFound(f"cannot enter network namespace {path}: {error.strerror}") from None
             return function()
 
-        return _in_thread(work)
+        return in_fresh_thread(work)
     finally:
         os.close(fd)
 
@@ -230,7 +230,8 @@ def _bind_all(source: str, paths: Mapping[str, str]) -> None:
         raise
 
 
-def _write_sysctl(path: str, value: str) -> None:
+def write_sysctl(path: str, value: str) -> None:
+    """Set the kernel parameter at `path` (of `sysctl_path`) of the calling thread's namespaces. Raises InvalidArgument."""
     try:
         fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     except FileNotFoundError:
@@ -245,7 +246,7 @@ def _write_sysctl(path: str, value: str) -> None:
         os.close(fd)
 
 
-def _in_thread(work: Callable[[], T]) -> T:
+def in_fresh_thread(work: Callable[[], T]) -> T:
     """Run `work` in a thread that is never used again, and pass on its result or exception."""
     result: list[T] = []
     failure: list[BaseException] = []
