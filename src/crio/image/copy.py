@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import msgspec
@@ -21,23 +20,19 @@ from crio.base.ids import Digest, parse_digest
 from crio.image import schema1
 from crio.image.cancellation import Cancellation
 from crio.image.documents import Served, digest_of, parse_config, parse_document, verify
-from crio.image.errors import BadContent, BadImage
-from crio.image.layers import Received, receive_layer
+from crio.image.errors import BadImage
 from crio.image.platforms import HostPlatform, choose
 from crio.image.progress import LayerState, Progress, Stage
 from crio.image.source.base import ImageSource
+from crio.image.staging import PARALLEL, StagedLayer, Stager
 from crio.spec import docker_image, oci_image
 from crio.spec.docker_image import Schema1Manifest
 from crio.spec.oci_image import Descriptor, Index, Manifest
 from crio.storage.store import Store
-from crio.storage.writer import LayerWriter
 
 log = logging.getLogger(__name__)
 
 _MAX_NESTING = 4
-_PARALLEL = 6
-"""Layers that are fetched at once, in all pulls together."""
-_CLAIM_POLL = 0.2
 _CONFIG_TYPES = ("", oci_image.CONFIG, docker_image.CONFIG, "application/octet-stream", "text/plain")
 """Media types of configurations; the last two were written by early tools."""
 
@@ -63,8 +58,7 @@ class Copier:
     def __init__(self, store: Store, host: HostPlatform) -> None:
         self._store = store
         self._host = host
-        self._slots = threading.BoundedSemaphore(_PARALLEL)
-        self._claims = _Claims()
+        self._stager = Stager(store)
 
     def copy(
         self,
@@ -150,11 +144,10 @@ class Copier:
         diff_ids: list[Digest] = []
         for layer in schema1.layers(manifest):
             progress.layer(layer.digest, 0, LayerState.WAITING)
-            with self._slots, self._store.stage_layer() as writer:
-                received = self._receive(source, layer, writer, scope, progress)
-                diff_ids.append(Digest(writer.finish().diff_id))
-                parent = _commit(writer, parent, received)
-            progress.layer(layer.digest, received.size, LayerState.DONE)
+            with self._stager.fetch(source, layer, None, scope, progress) as staged:
+                diff_ids.append(staged.diff_id)
+                parent = staged.commit(parent)
+                progress.layer(layer.digest, staged.size, LayerState.DONE)
         return schema1.make_config(manifest, tuple(diff_ids)), parent
 
     # Layers
@@ -183,9 +176,9 @@ class Copier:
             return parent
         with contextlib.ExitStack() as stack:
             part = stack.enter_context(scope.part())
-            pool = stack.enter_context(ThreadPoolExecutor(min(len(missing), _PARALLEL), thread_name_prefix="layer"))
+            pool = stack.enter_context(ThreadPoolExecutor(min(len(missing), PARALLEL), thread_name_prefix="layer"))
             futures = [
-                pool.submit(self._stage, source, layer, diff_ids[: present + number + 1], part, progress)
+                pool.submit(self._stager.stage, source, layer, diff_ids[: present + number + 1], part, progress)
                 for number, (layer, _) in enumerate(missing)
             ]
             stack.callback(_discard, futures)
@@ -196,118 +189,8 @@ class Copier:
                 progress.layer(layer.digest, layer.size, LayerState.DONE)
         return parent
 
-    def _stage(
-        self, source: ImageSource, layer: Descriptor, chain: Sequence[Digest], part: Cancellation, progress: Progress
-    ) -> _Staged:
-        """Receive the layer that ends `chain`, unless another pull puts it into the store meanwhile."""
-        try:
-            with contextlib.ExitStack() as stack:
-                stack.enter_context(self._claims.hold("\n".join(chain), part))
-                if (layer_id := self._find_chain(chain)) is not None:
-                    return _Staged(stack.pop_all(), layer_id=layer_id)
-                with self._slots:
-                    part.check()
-                    writer = stack.enter_context(self._store.stage_layer())
-                    received = self._receive(source, layer, writer, part, progress)
-                    diff_id = writer.finish().diff_id
-                if diff_id != chain[-1]:
-                    raise BadContent(f"cannot use layer {layer.digest}: unpacked it is {diff_id} and not {chain[-1]}")
-                return _Staged(stack.pop_all(), writer=writer, received=received)
-        except BaseException:
-            part.cancel("another layer failed")
-            raise
 
-    def _receive(
-        self, source: ImageSource, layer: Descriptor, writer: LayerWriter, scope: Cancellation, progress: Progress
-    ) -> Received:
-        progress.layer(layer.digest, layer.size, LayerState.FETCHING)
-        with contextlib.closing(source.layer(layer)) as chunks:
-            return receive_layer(
-                chunks,
-                writer,
-                scope,
-                digest=parse_digest(layer.digest),
-                size=layer.size or None,
-                on_bytes=lambda total: progress.received(layer.digest, total),
-            )
-
-    def _find_chain(self, chain: Sequence[Digest]) -> str | None:
-        parent: str | None = None
-        for diff_id in chain:
-            record = self._store.find_layer(parent, diff_id)
-            if record is None:
-                return None
-            parent = record.id
-        return parent
-
-
-class _Staged:
-    """A layer that waits for those below it: unpacked beside the store, or put there by another pull."""
-
-    def __init__(
-        self,
-        stack: contextlib.ExitStack,
-        *,
-        layer_id: str | None = None,
-        writer: LayerWriter | None = None,
-        received: Received | None = None,
-    ) -> None:
-        self._stack = stack
-        self._layer_id = layer_id
-        self._writer = writer
-        self._received = received
-
-    def commit(self, parent: str | None) -> str:
-        if self._layer_id is not None:
-            return self._layer_id
-        assert self._writer is not None
-        assert self._received is not None
-        return _commit(self._writer, parent, self._received)
-
-    def close(self) -> None:
-        self._stack.close()
-
-    def __enter__(self) -> _Staged:
-        return self
-
-    def __exit__(self, *ignored: object) -> None:
-        self.close()
-
-
-class _Claims:
-    """Which layers are being made by this process, so that each is made once."""
-
-    def __init__(self) -> None:
-        self._held: set[str] = set()
-        self._changed = threading.Condition()
-
-    @contextlib.contextmanager
-    def hold(self, key: str, scope: Cancellation) -> Iterator[None]:
-        """Waits until nobody else holds `key`. Who holds one may wait only for layers below it: no circle."""
-        with self._changed:
-            while key in self._held:
-                scope.check()
-                self._changed.wait(_CLAIM_POLL)
-            self._held.add(key)
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._held.discard(key)
-                self._changed.notify_all()
-
-
-def _commit(writer: LayerWriter, parent: str | None, received: Received) -> str:
-    record = writer.commit(
-        parent,
-        compressed_digest=received.digest,
-        compressed_size=received.size,
-        compression=received.compression,
-    )
-    return record.id
-
-
-def _result(future: Future[_Staged], all_futures: Sequence[Future[_Staged]]) -> _Staged:
+def _result(future: Future[StagedLayer], all_futures: Sequence[Future[StagedLayer]]) -> StagedLayer:
     """The future's result; if it was ended because another failed, that one's error."""
     try:
         return future.result()
@@ -319,7 +202,7 @@ def _result(future: Future[_Staged], all_futures: Sequence[Future[_Staged]]) -> 
         raise
 
 
-def _discard(futures: Sequence[Future[_Staged]]) -> None:
+def _discard(futures: Sequence[Future[StagedLayer]]) -> None:
     for future in futures:
         if not future.cancel() and future.exception() is None:
             future.result().close()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+import os
 import time
 from collections.abc import Awaitable, Callable, Sequence
 
@@ -25,6 +26,7 @@ from crio.image.credentials import Credentials
 from crio.image.pins import Pins
 from crio.image.progress import LayerProgress
 from crio.image.records import ImageInfo, make_info
+from crio.image.transfer.kept import KeptBlobs
 from crio.image.trust.policy import Policies, references
 from crio.image.worker.client import WorkerClient
 from crio.image.worker.messages import LOCAL_TRANSPORTS, Load, Pull, Settings, StoredImage, Update
@@ -37,6 +39,8 @@ log = logging.getLogger(__name__)
 _MIN_PREFIX = 3
 """Characters of an id below which a text is not tried as one."""
 _STOP_GRACE = 0.0
+_KEPT = "crio-blobs"
+"""Directory of the pieces that interrupted pulls leave."""
 
 OnProgress = Callable[["PullProgress"], None]
 
@@ -109,11 +113,14 @@ class ImageService:
         image = config.image
         self._config = image
         self._policies = Policies(image.signature_policy, image.signature_policy_dir)
+        temporary = image.big_files_temporary_dir or os.path.join(self._store.options.graphroot, "tmp")
+        self._kept = KeptBlobs(os.path.join(temporary, _KEPT))
         self._pins = Pins((*image.pinned_images, image.pause_image))
         self._known.clear()
 
     async def start(self) -> None:
-        """Nothing is started before there is work."""
+        """Old pieces of interrupted pulls go. Nothing is started before there is work."""
+        await self._executor.run(self._kept.clean)
 
     async def stop(self) -> None:
         """Cancel all pulls and wait for the worker's end."""
@@ -173,9 +180,9 @@ class ImageService:
         return sorted((pull.status for pull in self._pulls.values()), key=lambda status: status.started_at)
 
     async def fs_info(self) -> FsUsage:
-        """What images and the containers' writable layers take, and where."""
+        """What images and the containers' writable layers take, with what interrupted pulls have left, and where."""
         usage = await self._executor.run(self._store.fs_usage)
-        return FsUsage(self._store.options.graphroot, usage.bytes, usage.inodes)
+        return FsUsage(self._store.options.graphroot, usage.bytes + self._kept.usage(), usage.inodes)
 
     def check_policy(self, image: ImageInfo, namespace: str) -> None:
         """Raise SignatureValidationFailed unless the policy accepts the image for this namespace."""
@@ -322,6 +329,7 @@ class ImageService:
             pause_image=config.pause_image,
             pause_image_auth_file=config.pause_image_auth_file,
             temporary_directory=config.big_files_temporary_dir or "/var/tmp",
+            kept_directory=self._kept.directory,
         )
 
     def _find(self, text: str) -> ImageRecord | None:

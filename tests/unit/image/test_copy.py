@@ -26,7 +26,7 @@ from crio.image.documents import Served
 from crio.image.errors import BadContent, BadImage
 from crio.image.platforms import HostPlatform
 from crio.image.progress import LayerState, Progress
-from crio.image.source.base import ImageSource
+from crio.image.source.base import ImageSource, StoredContent
 from crio.image.source.files import DirectoryFiles
 from crio.image.source.layout import DirectorySource, LayoutSource, entries_by_name
 from crio.spec import oci_image
@@ -373,9 +373,15 @@ class _Counting:
     def config(self, descriptor: Descriptor) -> bytes:
         return self._inner.config(descriptor)
 
-    def layer(self, descriptor: Descriptor) -> Generator[bytes, None, None]:
+    def layer(self, descriptor: Descriptor) -> StoredContent:
         self.fetched.append(descriptor.digest)
-        for chunk in self._inner.layer(descriptor):
+        return StoredContent(self._counted(descriptor))
+
+    def part(self, descriptor: Descriptor, start: int, stop: int) -> Generator[bytes, None, None] | None:
+        return self._inner.part(descriptor, start, stop)
+
+    def _counted(self, descriptor: Descriptor) -> Generator[bytes, None, None]:
+        for chunk in self._inner.layer(descriptor).chunks():
             self._on_chunk()
             yield chunk
 

@@ -36,6 +36,13 @@ _WORTHWHILE = 256 << 10
 """Bytes after which a broken transfer counts as one that goes on."""
 
 
+class NoRanges(TransportFailed):
+    """The server does not send parts of a blob."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, hopeless=True)
+
+
 class _ErrorItem(msgspec.Struct, frozen=True):
     code: str = ""
     message: str = ""
@@ -57,6 +64,12 @@ class RegistryClient:
         self._scope = scope
         self._lock = threading.Lock()
         self._chosen: tuple[Url, Authorization] | None = None
+        self._has_ranges = False
+
+    @property
+    def has_ranges(self) -> bool:
+        """Whether the last answer with a blob said that parts of it can be had."""
+        return self._has_ranges
 
     @property
     def host(self) -> str:
@@ -69,28 +82,41 @@ class RegistryClient:
         """
 
         def fetch() -> Served:
-            with self._get(f"manifests/{target}", {"Accept": _ACCEPT}) as response:
+            with self._get(f"manifests/{target}", {"Accept": _ACCEPT}, self._scope) as response:
                 self._check_status(response, f"manifest {target}")
                 return Served(response.read_all(MAX_DOCUMENT), response.header("Content-Type"))
 
         return self._retried(fetch, _QUICK_ATTEMPTS)
 
     def blob(
-        self, digest: Digest, size: int | None, urls: tuple[str, ...] = (), start: int = 0
+        self,
+        digest: Digest,
+        size: int | None,
+        urls: tuple[str, ...] = (),
+        start: int = 0,
+        stop: int | None = None,
+        *,
+        only_ranges: bool = False,
+        scope: Cancellation | None = None,
     ) -> Generator[bytes, None, None]:
-        """The blob's bytes from `start` on, in pieces of at most 256 KiB, across broken connections.
+        """The blob's bytes from `start` up to `stop` or its end, in pieces of at most 256 KiB, across broken
+        connections.
 
         The caller checks the digest; the length is `size` when that is known. `urls` are other places for content that
-        registries need not hold; they see no credentials. Raises as `manifest`, and BadContent for a wrong length.
+        registries need not hold; they see no credentials. Raises as `manifest`, BadContent for a wrong length, and with
+        `only_ranges` NoRanges if the server would send more than was asked for.
         """
+        scope = scope or self._scope
         backoff = Backoff(ATTEMPTS)
         position = start
         milestone = start + _WORTHWHILE
         while True:
             try:
-                with self._open_blob(digest, position, urls) as response:
-                    end = _end_of(response, position, size, str(digest))
-                    for chunk in _body(response, position):
+                with self._open_blob(digest, position, stop, urls, scope) as response:
+                    if only_ranges and response.status != 206:
+                        raise NoRanges(f"cannot get a part of blob {digest} from {self.host}: it does not do ranges")
+                    end = _end_of(response, position, stop, size, str(digest))
+                    for chunk in _body(response, position, stop):
                         position += len(chunk)
                         if end is not None and position > end:
                             raise BadContent(
@@ -106,7 +132,7 @@ class RegistryClient:
                     f"cannot read blob {digest} from {self.host}: it ends at {position} of {end} bytes"
                 )
             except TransportFailed as error:
-                self._wait_or_raise(backoff, error)
+                self._wait_or_raise(backoff, error, scope)
 
     def document(self, digest: Digest, size: int, limit: int = MAX_DOCUMENT) -> bytes:
         """A small blob as a whole, verified."""
@@ -116,24 +142,32 @@ class RegistryClient:
         documents.verify(data, digest, f"blob {digest} from {self.host}")
         return data
 
-    def _open_blob(self, digest: Digest, position: int, urls: tuple[str, ...]) -> Response:
-        headers = {"Range": f"bytes={position}-"} if position else {}
-        response = self._get(f"blobs/{digest}", headers)
+    def _open_blob(
+        self, digest: Digest, position: int, stop: int | None, urls: tuple[str, ...], scope: Cancellation
+    ) -> Response:
+        last = "" if stop is None else stop - 1
+        headers = {"Range": f"bytes={position}-{last}"} if position or stop is not None else {}
+        response = self._get(f"blobs/{digest}", headers, scope)
         if response.status in (404, 403) and urls:
             response.close()
-            return self._open_elsewhere(urls, headers, f"blob {digest}")
+            return self._open_elsewhere(urls, headers, f"blob {digest}", scope)
         try:
             self._check_status(response, f"blob {digest}")
         except BaseException:
             response.close()
             raise
+        self._has_ranges = response.status == 206 or (
+            not headers and response.header("Accept-Ranges").strip().lower() == "bytes"
+        )
         return response
 
-    def _open_elsewhere(self, urls: tuple[str, ...], headers: Mapping[str, str], what: str) -> Response:
+    def _open_elsewhere(
+        self, urls: tuple[str, ...], headers: Mapping[str, str], what: str, scope: Cancellation
+    ) -> Response:
         last: CrioError = NotFound(f"cannot find {what}: none of its {len(urls)} other places has it")
         for text in urls:
             try:
-                response = self._follow(parse_url(text), headers, None)
+                response = self._follow(parse_url(text), headers, None, scope)
                 if response.status in (200, 206):
                     return response
                 response.close()
@@ -141,13 +175,13 @@ class RegistryClient:
                 last = error
         raise last
 
-    def _get(self, path: str, headers: Mapping[str, str]) -> Response:
+    def _get(self, path: str, headers: Mapping[str, str], scope: Cancellation) -> Response:
         """GET below the repository, with what authorization it takes. The status may still be an error."""
         base, authorization = self._settle()
         url = parse_url(f"{base}/{path}")
         for last in (False, False, True):
             sent = authorization.header
-            response = self._follow(url, headers, authorization)
+            response = self._follow(url, headers, authorization, scope)
             if response.status != 401:
                 return response
             with response:
@@ -155,10 +189,12 @@ class RegistryClient:
                 detail = "" if not last else _error_text(response)
             if last:
                 raise authorization.refusal(detail)
-            authorization.satisfy(challenges, sent, self._scope)
+            authorization.satisfy(challenges, sent, scope)
         raise authorization.refusal()
 
-    def _follow(self, url: Url, headers: Mapping[str, str], authorization: Authorization | None) -> Response:
+    def _follow(
+        self, url: Url, headers: Mapping[str, str], authorization: Authorization | None, scope: Cancellation
+    ) -> Response:
         """GET, following redirects. Only the origin that `authorization` is for is shown it."""
         start = url
         for _ in range(_MAX_REDIRECTS):
@@ -166,7 +202,7 @@ class RegistryClient:
             if authorization is not None and authorization.header and url.origin == start.origin:
                 sent["Authorization"] = authorization.header
             insecure = self._endpoint.insecure and authorization is not None and url.host == start.host
-            response = self._http.request("GET", url, sent, self._scope, insecure=insecure)
+            response = self._http.request("GET", url, sent, scope, insecure=insecure)
             if response.status not in (301, 302, 303, 307, 308):
                 return response
             with response:
@@ -207,14 +243,14 @@ class RegistryClient:
             try:
                 return operation()
             except TransportFailed as error:
-                self._wait_or_raise(backoff, error)
+                self._wait_or_raise(backoff, error, self._scope)
 
-    def _wait_or_raise(self, backoff: Backoff, error: TransportFailed) -> None:
+    def _wait_or_raise(self, backoff: Backoff, error: TransportFailed, scope: Cancellation) -> None:
         """To be called while `error` is handled: waits for the next attempt, or raises it."""
         wait = None if error.hopeless else backoff.next_wait(error.retry_after)
         if wait is None:
             raise error
-        self._scope.sleep(wait)
+        scope.sleep(wait)
 
     def _check_status(self, response: Response, what: str) -> None:
         status = response.status
@@ -233,26 +269,34 @@ class RegistryClient:
         raise TransportFailed(message, hopeless=True)
 
 
-def _body(response: Response, position: int) -> Generator[bytes, None, None]:
-    """The pieces of the body; a server that ignored the range sends again what we have, which is passed over."""
+def _body(response: Response, position: int, stop: int | None) -> Generator[bytes, None, None]:
+    """The pieces of the body. Of a server that ignored the range, what nobody asked for is passed over."""
     skip = position if response.status == 200 else 0
-    while chunk := response.read_some(CHUNK):
+    left = None if stop is None or response.status == 206 else stop - position
+    while (left is None or left > 0) and (chunk := response.read_some(CHUNK)):
         if skip >= len(chunk):
             skip -= len(chunk)
             continue
-        yield chunk[skip:] if skip else chunk
+        chunk = chunk[skip:] if skip else chunk
         skip = 0
+        if left is not None:
+            chunk = chunk[:left]
+            left -= len(chunk)
+        yield chunk
 
 
-def _end_of(response: Response, position: int, size: int | None, what: str) -> int | None:
-    """Where the blob ends by its descriptor, else by the answer; None if neither says. Raises BadContent."""
+def _end_of(response: Response, position: int, stop: int | None, size: int | None, what: str) -> int | None:
+    """Where to stop: by the range asked for, the blob's descriptor, or the answer; None if none says. Raises
+    BadContent.
+    """
     begin = position if response.status == 206 else 0
     if response.status == 206 and not response.header("Content-Range").startswith(f"bytes {position}-"):
         raise TransportFailed(f"cannot resume {what}: the server sends another range", hopeless=True)
     said = None if response.length is None else begin + response.length
-    if size is not None and said is not None and said != size:
-        raise BadContent(f"cannot use blob {what}: the server has {said} bytes and not {size}")
-    return said if size is None else size
+    expected = stop if stop is not None and response.status == 206 else size
+    if expected is not None and said is not None and said != expected:
+        raise BadContent(f"cannot use blob {what}: the server has {said} bytes and not {expected}")
+    return stop if stop is not None else said if size is None else size
 
 
 def _error_text(response: Response) -> str:

@@ -14,6 +14,7 @@ from crio.base.ids import Digest
 from crio.image.compression import MAGIC_LENGTH, Compression, detect, expander
 from crio.image.documents import Served, digest_of, parse_config
 from crio.image.errors import BadContent, BadImage
+from crio.image.source.base import StoredContent
 from crio.image.source.files import Files
 from crio.spec import docker_image
 from crio.spec.docker_image import ArchiveImage
@@ -63,8 +64,11 @@ class DockerArchiveSource:
     def config(self, descriptor: Descriptor) -> bytes:
         return self._config
 
-    def layer(self, descriptor: Descriptor) -> Generator[bytes, None, None]:
-        return self._expanded(self._paths[descriptor.digest])
+    def layer(self, descriptor: Descriptor) -> StoredContent:
+        return StoredContent(self._expanded(self._paths[descriptor.digest]))
+
+    def part(self, descriptor: Descriptor, start: int, stop: int) -> None:
+        return None
 
     def _expanded(self, path: str) -> Generator[bytes, None, None]:
         chunks = self._files.stream(path)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
-
 from crio.base.ids import Digest, parse_digest
 from crio.image.documents import Served, parse_document
 from crio.image.errors import BadImage
 from crio.image.platforms import HostPlatform, choose
+from crio.image.source.base import StoredContent
 from crio.image.source.files import Files
 from crio.spec.oci_image import MAX_DOCUMENT, REF_NAME, Descriptor, Index
 
@@ -31,8 +30,11 @@ class LayoutSource:
     def config(self, descriptor: Descriptor) -> bytes:
         return self._read(parse_digest(descriptor.digest))
 
-    def layer(self, descriptor: Descriptor) -> Generator[bytes, None, None]:
-        return self._files.stream(_blob(parse_digest(descriptor.digest)))
+    def layer(self, descriptor: Descriptor) -> StoredContent:
+        return StoredContent(self._files.stream(_blob(parse_digest(descriptor.digest))))
+
+    def part(self, descriptor: Descriptor, start: int, stop: int) -> None:
+        return None
 
     def _read(self, digest: Digest) -> bytes:
         return self._files.read(_blob(digest), MAX_DOCUMENT)
@@ -74,8 +76,11 @@ class DirectorySource:
     def config(self, descriptor: Descriptor) -> bytes:
         return self._files.read(_hex(parse_digest(descriptor.digest)), MAX_DOCUMENT)
 
-    def layer(self, descriptor: Descriptor) -> Generator[bytes, None, None]:
-        return self._files.stream(_hex(parse_digest(descriptor.digest)))
+    def layer(self, descriptor: Descriptor) -> StoredContent:
+        return StoredContent(self._files.stream(_hex(parse_digest(descriptor.digest))))
+
+    def part(self, descriptor: Descriptor, start: int, stop: int) -> None:
+        return None
 
 
 def is_directory_image(files: Files) -> bool:

@@ -24,6 +24,7 @@ from crio.image.source.docker_archive import LIST_FILE, DockerArchiveSource, rea
 from crio.image.source.files import Files, open_files
 from crio.image.source.layout import INDEX_FILE, DirectorySource, LayoutSource, entries_by_name, is_directory_image
 from crio.image.source.registry import RegistrySource
+from crio.image.transfer.kept import KeptBlobs
 from crio.image.worker.messages import LOCAL_TRANSPORTS, Load, Pull, Settings, StoredImage
 from crio.wire import reference
 
@@ -61,6 +62,7 @@ class Worker:
             settings.pause_image_auth_file,
             settings.global_auth_file,
         )
+        blobs = KeptBlobs(settings.kept_directory) if settings.kept_directory else None
         failures: list[CrioError] = []
         for name in configuration.candidates(image, settings.short_name_mode):
             credentials_for = find(
@@ -76,7 +78,7 @@ class Worker:
             for endpoint in configuration.endpoints(name):
                 place = endpoint.reference
                 client = RegistryClient(self._http, endpoint, credentials_for(place), scope)
-                source = RegistrySource(client, place.target)
+                source = RegistrySource(client, place.target, blobs, scope)
                 try:
                     copied = self._copier.copy(source, [stored_name], name.digest, scope, progress, str(name))
                 except _TRY_ELSEWHERE as error:

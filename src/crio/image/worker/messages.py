@@ -28,6 +28,8 @@ class Settings(msgspec.Struct, frozen=True, omit_defaults=True):
     pause_image: str = ""
     pause_image_auth_file: str = ""
     temporary_directory: str = "/var/tmp"
+    kept_directory: str = ""
+    """Where pieces of interrupted layers are kept for the next attempt; empty: nowhere."""
 
 
 class Pull(msgspec.Struct, frozen=True, tag="pull", omit_defaults=True):

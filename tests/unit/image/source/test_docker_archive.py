@@ -41,7 +41,7 @@ def test_a_manifest_is_made(tmp_path: Path, pack: Callable[[bytes], bytes]) -> N
     manifest = parse_document(served.data, served.media_type, "it")
     assert isinstance(manifest, Manifest)
     assert [layer.size for layer in manifest.layers] == [len(layer) for layer in LAYERS]
-    assert [b"".join(source.layer(layer)) for layer in manifest.layers] == LAYERS
+    assert [b"".join(source.layer(layer).chunks()) for layer in manifest.layers] == LAYERS
     assert hashlib.sha256(source.config(manifest.config)).hexdigest() == manifest.config.digest[7:]
 
 

@@ -53,7 +53,7 @@ def test_several_images_and_platforms(tmp_path: Path) -> None:
     assert digest_of(top.data) == single["digest"]
     assert source.manifest(parse_digest(single["digest"])).data == top.data
     descriptor = Descriptor(digest=layer["digest"], size=layer["size"])
-    assert b"".join(source.layer(descriptor)) == LAYER
+    assert b"".join(source.layer(descriptor).chunks()) == LAYER
     assert not is_directory_image(files)
 
 

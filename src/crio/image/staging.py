@@ -1,0 +1,202 @@
+"""Layers received and unpacked beside the store, each once, before they take their place in it."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+from collections.abc import Iterator, Sequence
+
+from crio.base.errors import DataLoss, InvalidArgument, ResourceExhausted
+from crio.base.failpoints import failpoint
+from crio.base.ids import Digest, parse_digest
+from crio.image.cancellation import Cancellation
+from crio.image.errors import BadContent
+from crio.image.layers import Received, receive_layer
+from crio.image.progress import LayerState, Progress
+from crio.image.source.base import ImageSource, LayerContent
+from crio.spec.oci_image import Descriptor
+from crio.storage.store import Store
+from crio.storage.writer import LayerWriter
+
+log = logging.getLogger(__name__)
+
+PARALLEL = 6
+"""Layers that are fetched at once, in all pulls together."""
+_CLAIM_POLL = 0.2
+
+
+class StagedLayer:
+    """A layer that waits for those below it: unpacked beside the store, or put there by another pull."""
+
+    def __init__(
+        self,
+        stack: contextlib.ExitStack,
+        *,
+        layer_id: str | None = None,
+        writer: LayerWriter | None = None,
+        received: Received | None = None,
+        content: LayerContent | None = None,
+    ) -> None:
+        self._stack = stack
+        self._layer_id = layer_id
+        self._writer = writer
+        self._received = received
+        self._content = content
+
+    @property
+    def diff_id(self) -> Digest:
+        assert self._writer is not None
+        return Digest(self._writer.finish().diff_id)
+
+    @property
+    def size(self) -> int:
+        """Bytes that were received."""
+        return self._received.size if self._received is not None else 0
+
+    def commit(self, parent: str | None) -> str:
+        """Put the layer on top of `parent`; its id."""
+        if self._layer_id is not None:
+            return self._layer_id
+        assert self._writer is not None
+        assert self._received is not None
+        record = self._writer.commit(
+            parent,
+            compressed_digest=self._received.digest,
+            compressed_size=self._received.size,
+            compression=self._received.compression,
+        )
+        if self._content is not None:
+            self._content.settle()
+        return record.id
+
+    def close(self) -> None:
+        self._stack.close()
+
+    def __enter__(self) -> StagedLayer:
+        return self
+
+    def __exit__(self, *ignored: object) -> None:
+        self.close()
+
+
+class Stager:
+    """Shared by all pulls into one store. Thread-safe."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._slots = threading.BoundedSemaphore(PARALLEL)
+        self._claims = _Claims()
+
+    def stage(
+        self, source: ImageSource, layer: Descriptor, chain: Sequence[Digest], part: Cancellation, progress: Progress
+    ) -> StagedLayer:
+        """Receive the layer that ends `chain`, unless another pull puts it into the store meanwhile.
+
+        An error cancels `part`. Raises BadContent, BadImage, Cancelled, and what source and store raise.
+        """
+        try:
+            with contextlib.ExitStack() as stack:
+                stack.enter_context(self._claims.hold("\n".join(chain), part))
+                if (layer_id := self._find_chain(chain)) is not None:
+                    return StagedLayer(stack.pop_all(), layer_id=layer_id)
+                return self.fetch(source, layer, chain[-1], part, progress, stack.pop_all())
+        except BaseException:
+            part.cancel("another layer failed")
+            raise
+
+    def fetch(
+        self,
+        source: ImageSource,
+        layer: Descriptor,
+        wanted: Digest | None,
+        scope: Cancellation,
+        progress: Progress,
+        held: contextlib.ExitStack | None = None,
+    ) -> StagedLayer:
+        """Receive and unpack a layer, whose diff id must be `wanted` if that is known.
+
+        `held` is closed with the result, or if there is none.
+        """
+        with held or contextlib.ExitStack() as stack, self._slots:
+            scope.check()
+            progress.layer(layer.digest, layer.size, LayerState.FETCHING)
+            try:
+                return self._receive(source, layer, wanted, scope, progress, stack)
+            except _StalePieces as error:
+                log.warning("fetching layer %s from its start: what was kept of it is of no use: %s", *error.args)
+                return self._receive(source, layer, wanted, scope, progress, stack)
+
+    def _receive(
+        self,
+        source: ImageSource,
+        layer: Descriptor,
+        wanted: Digest | None,
+        scope: Cancellation,
+        progress: Progress,
+        held: contextlib.ExitStack,
+    ) -> StagedLayer:
+        content = source.layer(layer)
+        with contextlib.ExitStack() as stack:
+            stack.callback(content.leave)
+            writer = stack.enter_context(self._store.stage_layer())
+            try:
+                with contextlib.closing(content.chunks()) as chunks:
+                    received = receive_layer(
+                        chunks,
+                        writer,
+                        scope,
+                        digest=parse_digest(layer.digest),
+                        size=layer.size or None,
+                        on_bytes=lambda total: progress.received(layer.digest, total),
+                    )
+                failpoint("image.staging.received")
+                diff_id = writer.finish().diff_id
+                if wanted is not None and diff_id != wanted:
+                    raise BadContent(f"cannot use layer {layer.digest}: unpacked it is {diff_id} and not {wanted}")
+            except (InvalidArgument, DataLoss) as error:
+                if content.settle():
+                    raise _StalePieces(layer.digest, error.message) from None
+                raise
+            except ResourceExhausted:
+                content.settle()
+                raise
+            outer = held.pop_all()
+            outer.push(stack.pop_all())
+            return StagedLayer(outer, writer=writer, received=received, content=content)
+
+    def _find_chain(self, chain: Sequence[Digest]) -> str | None:
+        parent: str | None = None
+        for diff_id in chain:
+            record = self._store.find_layer(parent, diff_id)
+            if record is None:
+                return None
+            parent = record.id
+        return parent
+
+
+class _StalePieces(Exception):
+    """What an earlier attempt had kept was not what the layer is: digest of the layer, and the reason."""
+
+
+class _Claims:
+    """Which layers are being made by this process, so that each is made once."""
+
+    def __init__(self) -> None:
+        self._held: set[str] = set()
+        self._changed = threading.Condition()
+
+    @contextlib.contextmanager
+    def hold(self, key: str, scope: Cancellation) -> Iterator[None]:
+        """Waits until nobody else holds `key`. Who holds one may wait only for layers below it: no circle."""
+        with self._changed:
+            while key in self._held:
+                scope.check()
+                self._changed.wait(_CLAIM_POLL)
+            self._held.add(key)
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._held.discard(key)
+                self._changed.notify_all()
