@@ -58,6 +58,7 @@ class BlobFetch:
         self._parallel_from = parallel_from
         self._piece = piece
         self._waited = 0.0
+        self._one_by_one = False
         self._kept: KeptBlob | None = None
         self._resumed = False
 
@@ -80,7 +81,7 @@ class BlobFetch:
                 position = yield from self._from_disk(position, end)
                 continue
             end = self._kept.gap_end(position) if self._kept is not None else self._size
-            if self._is_slow and self._worth_keeping(position) and end - position >= self._parallel_from:
+            if self._is_slow and self._many_help(position, end) and self._worth_keeping(position):
                 position = yield from self._in_parallel(position, end)
             else:
                 position = yield from self._in_order(position, end)
@@ -100,6 +101,9 @@ class BlobFetch:
     @property
     def _is_slow(self) -> bool:
         return self._waited >= self._keep_after
+
+    def _many_help(self, position: int, end: int) -> bool:
+        return not self._one_by_one and end - position >= self._parallel_from
 
     def _worth_keeping(self, position: int) -> bool:
         """Whether there is a file to keep pieces in; it is made when it is first worth having."""
@@ -137,7 +141,7 @@ class BlobFetch:
                     self._keep(position, chunk)
                 position += len(chunk)
                 yield chunk
-                if not was_slow and self._is_slow and end - position >= self._parallel_from and self._client.has_ranges:
+                if not was_slow and self._is_slow and self._many_help(position, end) and self._client.has_ranges:
                     return position
 
     def _in_parallel(self, position: int, end: int) -> Generator[bytes, None, int]:
@@ -160,7 +164,7 @@ class BlobFetch:
                 ranges.stop()
         if position < end:
             # The server, or the disk, does not go along: the rest comes by one connection.
-            self._parallel_from = end
+            self._one_by_one = True
         return position
 
     def _keep(self, position: int, chunk: bytes) -> None:
