@@ -106,6 +106,10 @@ class CgroupFs(ABC):
     def memory(self, path: str) -> MemoryStats | None: ...
 
     @abstractmethod
+    def memory_limit(self, path: str) -> int | None:
+        """The group's own limit in bytes; None without one, and when it is not there."""
+
+    @abstractmethod
     def io(self, path: str) -> list[IoDevice]: ...
 
     @abstractmethod
@@ -138,8 +142,11 @@ class CgroupFs(ABC):
     def exists(self, path: str) -> bool:
         return os.path.isdir(self.process_root() + path)
 
-    def create(self, path: str) -> None:
-        """Make the group, and its parents, in every hierarchy. Fine if it is there."""
+    def create(self, path: str, *, hand_down: bool = True) -> None:
+        """Make the group, and its parents, in every hierarchy. Fine if it is there.
+
+        `hand_down` tells whether the parents are ours, so that their controllers may be handed down to it (version 2).
+        """
         for root in self.roots():
             make(root + path)
 
@@ -147,6 +154,20 @@ class CgroupFs(ABC):
         """Move a process into the group."""
         for root in self.roots():
             write(f"{root}{path}/cgroup.procs", str(pid))
+
+    def is_in(self, path: str, pid: int) -> bool:
+        """Whether a process is in the group or in one below it; False when it has ended."""
+        found = self.group_of(pid)
+        return found is not None and (found == path or found.startswith(f"{path.rstrip('/')}/"))
+
+    def group_of(self, pid: int | str) -> str | None:
+        """The group that a process ("self": this one) is in; None when it has ended."""
+        controller = self._process_controller()
+        for line in (read(f"/proc/{pid}/cgroup") or "").splitlines():
+            _, controllers, path = line.split(":", 2)
+            if controller in controllers.split(","):
+                return path
+        return None
 
     def expect_move(self) -> None:
         """Have the kernel get ready for a process to be moved into a group soon; see ahead.py. Returns at once."""
@@ -158,12 +179,9 @@ class CgroupFs(ABC):
 
     def _stay(self) -> None:
         """Move this process into the group it is in."""
-        root, controller = self.process_root(), self._process_controller()
-        for line in (read("/proc/self/cgroup") or "").splitlines():
-            _, controllers, path = line.split(":", 2)
-            if controller in controllers.split(","):
-                write(f"{root}{path.rstrip('/')}/cgroup.procs", str(os.getpid()))
-                return
+        path = self.group_of("self")
+        if path is not None:
+            write(f"{self.process_root()}{path.rstrip('/')}/cgroup.procs", str(os.getpid()))
 
     @abstractmethod
     def _process_controller(self) -> str:

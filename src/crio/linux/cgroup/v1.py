@@ -52,7 +52,7 @@ class CgroupV1(CgroupFs):
     def _process_controller(self) -> str:
         return next(name for name, root in self._mounts.items() if root == self.process_root())
 
-    def create(self, path: str) -> None:
+    def create(self, path: str, *, hand_down: bool = True) -> None:
         for controller, root in self._mounts.items():
             make(root + path)
             if controller == "cpuset":
@@ -107,6 +107,9 @@ class CgroupV1(CgroupFs):
             swap_limit=_limit(swap_limit),
             pressure=None,
         )
+
+    def memory_limit(self, path: str) -> int | None:
+        return _limit(read_int(f"{self._mounts.get('memory')}{path}/memory.limit_in_bytes"))
 
     def io(self, path: str) -> list[IoDevice]:
         group = f"{self._mounts.get('blkio')}{path}"

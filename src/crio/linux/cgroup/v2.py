@@ -38,9 +38,9 @@ class CgroupV2(CgroupFs):
     def _process_controller(self) -> str:
         return ""
 
-    def create(self, path: str) -> None:
-        """As the base, and hands every controller of the root down to the group's parents."""
-        wanted = " ".join(f"+{name}" for name in sorted(self.controllers))
+    def create(self, path: str, *, hand_down: bool = True) -> None:
+        """As the base, and hands every controller of the root down to the group's parents if they are ours."""
+        wanted = " ".join(f"+{name}" for name in sorted(self.controllers)) if hand_down else ""
         current = self._root
         for name in filter(None, path.split("/")):
             if wanted:
@@ -98,6 +98,9 @@ class CgroupV2(CgroupFs):
             swap_limit=limit + swap_max if limit is not None and swap_max is not None else None,
             pressure=read_pressure(f"{group}/memory.pressure"),
         )
+
+    def memory_limit(self, path: str) -> int | None:
+        return read_int(f"{self._root}{path}/memory.max")
 
     def io(self, path: str) -> list[IoDevice]:
         devices = []

@@ -1,0 +1,149 @@
+"""The control groups that a pod has besides its containers': its own, and those of its helper processes.
+
+crio.conf's cgroup_manager decides who makes them. With "cgroupfs" the daemon makes directories and moves processes.
+With "systemd" a group with a process is a scope that systemd makes, so that both agree on who owns what; only the pod's
+own group, in which nothing runs, is a directory that the daemon makes in the pod's slice: a scope needs a process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import posixpath
+from abc import ABC, abstractmethod
+
+from crio.base.errors import CrioError, FailedPrecondition, InvalidArgument, Unavailable
+from crio.linux.cgroup import CgroupFs
+from crio.sandbox import cgroups
+from crio.sandbox.systemd import Systemd, systemd_runs
+from crio.wire.dbus import Variant
+
+_PLACE_TRIES = 2
+
+
+class PodGroups(ABC):
+    """Makes groups of pods and puts helper processes into groups of their own. Paths are as in linux/cgroup."""
+
+    manager: str
+
+    def __init__(self, groups: CgroupFs) -> None:
+        self._groups = groups
+
+    def path(self, parent: str, unit: str) -> str:
+        """The group `unit` ("crio-ID") of a pod with this cgroup parent."""
+        return cgroups.group_path(parent, unit, self.manager)
+
+    def parent_path(self, parent: str) -> str:
+        """A cgroup parent as a path."""
+        return cgroups.parent_path(parent, self.manager)
+
+    def monitor_path(self, parent: str, container_id: str, monitor_cgroup: str) -> str:
+        """Where a container's monitor goes: beside the container, or into the handler's `monitor_cgroup`."""
+        inside = parent if monitor_cgroup in ("", "pod") else monitor_cgroup
+        return self.path(inside, f"crio-conmon-{container_id}")
+
+    def check_memory(self, parent: str, minimum: int) -> None:
+        """Raise InvalidArgument if the parent's memory limit is below `minimum` bytes: nothing could start in it."""
+        memory = self._groups.memory_limit(self.parent_path(parent))
+        if memory is not None and memory < minimum:
+            raise InvalidArgument(
+                f"cannot run the pod: its memory limit {memory} is too low; it should be at least {minimum} bytes"
+            )
+
+    async def remove(self, path: str) -> None:
+        """Remove a group and what is below it; its processes must have ended. Fine if it is not there."""
+        await asyncio.to_thread(self._groups.remove, path)
+
+    @abstractmethod
+    async def make(self, path: str) -> None:
+        """Make the group of a pod. Fine if it is there."""
+
+    @abstractmethod
+    async def place(self, path: str, pid: int, description: str) -> None:
+        """Put a process into a group of its own. Fine if the process is there, or has ended."""
+
+    def drop_parent(self, parent: str) -> None:
+        """Remove a pod's parent group if that is the daemon's own and empty now."""
+        return
+
+    def close(self) -> None:
+        return
+
+
+class CgroupfsGroups(PodGroups):
+    """The daemon makes the groups."""
+
+    manager = "cgroupfs"
+
+    async def make(self, path: str) -> None:
+        self._groups.create(path)
+
+    async def place(self, path: str, pid: int, description: str) -> None:
+        # Moving a process can wait for milliseconds; see linux/cgroup/ahead.py.
+        await asyncio.to_thread(self._move, path, pid)
+
+    def _move(self, path: str, pid: int) -> None:
+        self._groups.create(path)
+        with contextlib.suppress(ProcessLookupError):
+            self._groups.add(path, pid)
+
+    def drop_parent(self, parent: str) -> None:
+        if parent == cgroups.DEFAULT_PARENT[self.manager]:
+            self._groups.remove_unused(parent)
+
+
+class SystemdGroups(PodGroups):
+    """systemd makes the groups."""
+
+    manager = "systemd"
+
+    def __init__(self, groups: CgroupFs, systemd: Systemd | None = None) -> None:
+        super().__init__(groups)
+        self._systemd = systemd or Systemd()
+
+    async def make(self, path: str) -> None:
+        slice_path = posixpath.dirname(path)
+        if not self._groups.exists(slice_path):
+            if not systemd_runs():
+                raise FailedPrecondition(
+                    "cannot make the pod's cgroup: cgroup_manager is systemd, and systemd does not run this machine; "
+                    'set cgroup_manager = "cgroupfs"'
+                )
+            await self._systemd.start(posixpath.basename(slice_path))
+        self._groups.create(path, hand_down=False)
+
+    async def place(self, path: str, pid: int, description: str) -> None:
+        for left in reversed(range(_PLACE_TRIES)):
+            if self._groups.is_in(path, pid):
+                return
+            try:
+                await self._systemd.start_scope(
+                    posixpath.basename(path),
+                    posixpath.basename(posixpath.dirname(path)) or "-.slice",
+                    [pid],
+                    {
+                        "Description": Variant("s", description),
+                        "DefaultDependencies": Variant("b", False),
+                        "After": Variant("as", ["crio.service"]),
+                        # systemd's SIGTERM would end a monitor before its container; it ends by itself, right after.
+                        "KillSignal": Variant("i", 13),
+                        "Delegate": Variant("b", True),
+                    },
+                )
+            except ProcessLookupError:
+                return
+            except Unavailable:
+                if not left:
+                    raise
+            except CrioError:
+                # Asked twice, the first answer got lost: then the scope is there, with the process in it.
+                if not self._groups.is_in(path, pid):
+                    raise
+
+    def close(self) -> None:
+        self._systemd.close()
+
+
+def pod_groups(manager: str, groups: CgroupFs) -> PodGroups:
+    """The groups as crio.conf's cgroup_manager wants them to be made."""
+    return SystemdGroups(groups) if manager == "systemd" else CgroupfsGroups(groups)
