@@ -22,8 +22,8 @@ T = TypeVar("T")
 ANSWER_MARGIN = 0.25
 """Seconds before the caller's deadline at which it is told the stage, while it still listens."""
 
-StageObserver = Callable[[str, str, float], None]
-"""Is called with the job's kind, the stage's name and the seconds it took."""
+StageObserver = Callable[[str, str, float, bool], None]
+"""Is called with the job's kind, the stage's name, the seconds it took, and whether it failed."""
 
 
 @dataclass(slots=True)
@@ -46,13 +46,24 @@ class Job:
         outer, outer_start = self.stage, self.stage_started_at
         self.stage, self.stage_started_at = name, time.time_ns()
         begin = time.perf_counter()
+        failed = True
         try:
             yield
+            failed = False
         finally:
             if self.observer is not None:
-                self.observer(self.kind, name, time.perf_counter() - begin)
+                self.observer(self.kind, name, time.perf_counter() - begin, failed)
             if self.stage == name:
                 self.stage, self.stage_started_at = outer, outer_start
+
+    def enter(self, name: str, *, failed: bool = False) -> None:
+        """The stage ends and another begins; for stages that follow each other, told by another process."""
+        if name == self.stage:
+            return
+        now = time.time_ns()
+        if self.observer is not None:
+            self.observer(self.kind, self.stage, (now - self.stage_started_at) / 1e9, failed)
+        self.stage, self.stage_started_at = name, now
 
     @property
     def age(self) -> float:
@@ -71,6 +82,8 @@ class JobTable:
         self._scope = TaskScope("jobs")
         self._closing = False
         self.observer: StageObserver | None = None
+        self.on_stalled: Callable[[str], None] | None = None
+        """Is called with the stage of a job for which a caller no longer waits."""
 
     def running(self) -> list[Job]:
         """The jobs under way, oldest first."""
@@ -130,6 +143,8 @@ class JobTable:
             async with asyncio.timeout_at(when):
                 result, error = await asyncio.shield(task)
         except TimeoutError:
+            if self.on_stalled is not None:
+                self.on_stalled(job.stage)
             raise DeadlineExceeded(
                 f"cannot {job.kind} {job.subject} within the call's deadline: it is in stage {job.stage!r} since "
                 f"{(time.time_ns() - job.stage_started_at) / 1e9:.1f} s and goes on; the same call again joins it"

@@ -6,31 +6,38 @@ import asyncio
 import gc
 import io
 import sys
+import time
 import traceback
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import msgspec
 
 from crio.base.errors import Code, CrioError
 from crio.cri.node import Node
+from crio.telemetry.trace import Span, Tracer
 from crio.wire.http1 import Request, Response
 
 Endpoint = Callable[[str], Awaitable[Response]]
 
+_SUBJECTS = ("pod", "pod_name", "container", "container_name", "image")
 _STATUS = {Code.NOT_FOUND: 404, Code.INVALID_ARGUMENT: 400, Code.FAILED_PRECONDITION: 409}
 
 
 class Inspect:
     """Answers GET requests; everything else is 404 or 405."""
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: Node, tracer: Tracer | None = None, *, profiles: bool = False) -> None:
+        """`tracer`: whose spans are told; `profiles`: whether a profile of the CPU may be asked for."""
         self._node = node
+        self._tracer = tracer
+        self._profiles = profiles
         self._fixed: dict[str, Callable[[], Response]] = {
             "/info": self._info,
             "/config": lambda: _text(node.config_text()),
             "/debug/goroutines": lambda: _text(dump_tasks()),
             "/debug/tasks": lambda: _text(dump_tasks()),
             "/debug/heap": lambda: _text(dump_heap()),
+            "/debug/jobs": self._jobs,
         }
         self._by_id: dict[str, Endpoint] = {
             "containers": self._container,
@@ -45,6 +52,8 @@ class Inspect:
         path = request.path
         if path in self._fixed:
             return self._fixed[path]()
+        if path.startswith("/debug/"):
+            return await self._debug(path, request.query)
         kind, _, object_id = path.removeprefix("/").partition("/")
         endpoint = self._by_id.get(kind)
         if endpoint is None or not object_id or "/" in object_id:
@@ -53,6 +62,46 @@ class Inspect:
             return await endpoint(object_id)
         except CrioError as error:
             return _text(error.message, _STATUS.get(error.code, 500))
+
+    async def handle_debug(self, request: Request) -> Response:
+        """As `handle`, but dumps and profiles only: for a port that every user of the node can reach."""
+        if not request.path.startswith("/debug/"):
+            return _text("no such endpoint; there are /debug/goroutines, heap, jobs, traces and pprof/profile", 404)
+        return await self.handle(request)
+
+    async def _debug(self, path: str, query: Mapping[str, Sequence[str]]) -> Response:
+        if path == "/debug/traces":
+            return self._traces(next(iter(query.get("subject", ())), ""))
+        if path == "/debug/pprof/profile" and self._profiles:
+            from crio.daemon.profiling import cpu_profile
+
+            try:
+                return _text(await cpu_profile(next(iter(query.get("seconds", ())), "")))
+            except CrioError as error:
+                return _text(error.message, _STATUS.get(error.code, 500))
+        return _text("no such endpoint", 404)
+
+    def _traces(self, subject: str) -> Response:
+        """The spans that are kept of all traces about a pod, container or image; by id or name, or how they begin."""
+        traces = self._tracer.traces_with(subject, _SUBJECTS) if self._tracer is not None and subject else []
+        return _json([[_span(span) for span in trace] for trace in traces])
+
+    def _jobs(self) -> Response:
+        """What is under way, oldest first, with how long it and its stage have taken."""
+        now = time.time_ns()
+        return _json(
+            [
+                {
+                    "kind": job.kind,
+                    "subject": job.subject,
+                    "stage": job.stage,
+                    "seconds": round(job.age, 3),
+                    "stage_seconds": round((now - job.stage_started_at) / 1e9, 3),
+                    "waiters": job.waiters,
+                }
+                for job in self._node.jobs.running()
+            ]
+        )
 
     def _info(self) -> Response:
         config = self._node.config()
@@ -141,6 +190,19 @@ def dump_heap() -> str:
         counts[name] = counts.get(name, 0) + 1
     ranked = sorted(counts.items(), key=lambda pair: -pair[1])
     return "".join(f"{count:10d} {name}\n" for name, count in ranked)
+
+
+def _span(span: Span) -> dict[str, object]:
+    return {
+        "trace": span.context.trace_id,
+        "id": span.context.span_id,
+        "parent": span.parent_id,
+        "name": span.name,
+        "start_ns": span.start_ns,
+        "end_ns": span.end_ns,
+        "error": span.error,
+        "attributes": span.attributes,
+    }
 
 
 def _json(value: object) -> Response:

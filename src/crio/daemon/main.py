@@ -17,6 +17,7 @@ from crio.base import logs
 from crio.base.errors import CrioError
 from crio.config import LoadedConfig
 from crio.config.unsupported import unsupported_lines
+from crio.daemon.profiling import profiled
 from crio.wire.sd_notify import Notifier
 
 log = logging.getLogger(__name__)
@@ -31,6 +32,10 @@ def main(loaded: LoadedConfig) -> int:
         null = os.open(os.devnull, os.O_RDONLY)
         os.dup2(null, 0)
         os.close(null)
+    if not os.environ.get("_CRIO_ROOTLESS"):
+        # A root's own session must not be mistaken for the one of a rootless node: systemd is then the system's.
+        for name in ("XDG_RUNTIME_DIR", "DBUS_SESSION_BUS_ADDRESS"):
+            os.environ.pop(name, None)
     try:
         logs.setup(
             config.runtime.log_level,
@@ -38,7 +43,8 @@ def main(loaded: LoadedConfig) -> int:
             path=str(loaded.flags.get("log") or ""),
             line_filter=config.runtime.log_filter,
         )
-        return asyncio.run(_run(loaded))
+        with profiled(loaded.flags):
+            return asyncio.run(_run(loaded))
     except CrioError as error:
         print(f"crio: {error.message}", file=sys.stderr)
         return 1

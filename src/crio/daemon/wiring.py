@@ -11,14 +11,14 @@ import os
 from collections.abc import Callable
 
 from crio import __version__
+from crio.api.runtime.v1 import api_pb2 as pb
 from crio.base import logs
-from crio.base.errors import AlreadyExists, CrioError
+from crio.base.errors import AlreadyExists, Unavailable
 from crio.base.executor import Executor
 from crio.base.jobs import JobTable
 from crio.base.tasks import TaskScope
 from crio.config import Config, LoadedConfig, default_config, load, marks
 from crio.config.printer import print_config
-from crio.config.reload import plan_reload
 from crio.conmon.client import ZygoteClient
 from crio.container.create import ContainerMaker, MakerRooms, MakerSettings
 from crio.container.events import Events
@@ -30,6 +30,7 @@ from crio.daemon.control import control_methods
 from crio.daemon.inspect import Inspect
 from crio.daemon.observation import Observation
 from crio.daemon.recovery import Recovery
+from crio.daemon.reload import Reloader
 from crio.image.service import ImageService
 from crio.inject.cdi import CdiRegistry
 from crio.inject.hooks import HookDirectories
@@ -37,6 +38,7 @@ from crio.linux import cgroup
 from crio.network import hostport
 from crio.network.hostport import HostPorts
 from crio.network.manager import Network
+from crio.rpc.client import Client
 from crio.rpc.server import Server
 from crio.runtime.handlers import Runtimes
 from crio.sandbox.manager import SandboxManager, SandboxSettings
@@ -59,6 +61,7 @@ log = logging.getLogger(__name__)
 _STORAGE_THREADS = 4
 _STOP_GRACE = 10.0
 _CHORES_INTERVAL = 15.0
+_ANSWER_TIMEOUT = 20.0
 
 
 class Daemon:
@@ -76,6 +79,7 @@ class Daemon:
         self._observation = Observation(config)
         self._jobs = JobTable()
         self._jobs.observer = self._observation.stage
+        self._jobs.on_stalled = self._observation.metrics.stalled
         self._events = Events(self._observation.metrics.events_dropped)
         self._storage = Executor("storage", _STORAGE_THREADS)
         self._cgroups = cgroup.detect()
@@ -104,7 +108,7 @@ class Daemon:
         zygote = asyncio.create_task(self._zygote.start())
         self._store = await self._storage.run(Store.open, _store_options(config))
         await self._storage.run(self._check_store)
-        self._images = ImageService(config, self._store, self._storage, self._jobs)
+        self._images = ImageService(config, self._store, self._storage, self._jobs, self._observation.metrics)
         self._runtimes = Runtimes(config.runtime, self._observation.runtime_called)
         await self._images.start()
         await self._network.start()
@@ -113,6 +117,7 @@ class Daemon:
         await zygote
         self._build()
         await self._recover()
+        self._reloader = self._make_reloader()
         await self._serve()
         self._tasks.spawn("chores", self._chores())
 
@@ -144,34 +149,29 @@ class Daemon:
         config = self._config
         runtime = config.runtime
         self._sandboxes = SandboxManager(
-            SandboxSettings(
-                directory=os.path.join(self._state, "sandboxes"),
-                namespaces_dir=runtime.namespaces_dir,
-                cgroup_manager=runtime.cgroup_manager,
-                handlers=runtime.runtimes,
-                default_runtime=runtime.default_runtime,
-                default_sysctls=tuple(runtime.default_sysctls),
-                disable_hostport_mapping=runtime.disable_hostport_mapping,
-            ),
+            self._sandbox_settings(config),
             self._jobs,
             self._cgroups,
             self._network,
             self._host_ports,
             self._zygote,
         )
+        self._cdi = CdiRegistry(runtime.cdi_spec_dirs)
+        self._hooks = HookDirectories(runtime.hooks_dir)
         self._maker = ContainerMaker(
             MakerSettings(os.path.join(self._state, "containers"), runtime.container_exits_dir),
             MakerRooms(
                 host=self._host,
                 cgroups=self._cgroups,
+                groups=self._sandboxes.groups,
                 store=self._store,
                 storage=self._storage,
                 images=self._images,
                 runtimes=self._runtimes,
                 zygote=self._zygote,
                 seccomp=self._seccomp,
-                cdi=CdiRegistry(runtime.cdi_spec_dirs),
-                hooks=HookDirectories(runtime.hooks_dir),
+                cdi=self._cdi,
+                hooks=self._hooks,
             ),
             lambda: self._config,
             lambda container_id: self._containers.get(container_id),
@@ -193,6 +193,7 @@ class Daemon:
         self.node = Node(
             config=lambda: self._config,
             config_text=lambda: print_config(self._config, default_config(), all_written=True, comments=False),
+            host=self._host,
             jobs=self._jobs,
             sandboxes=self._sandboxes,
             containers=self._containers,
@@ -233,10 +234,15 @@ class Daemon:
         marks.note_start(self._config.crio, __version__)
 
     async def _serve(self) -> None:
-        config = self._config
+        config, flags = self._config, self._loaded.flags
+        self._inspect = Inspect(
+            self.node,
+            self._observation.tracer,
+            profiles=bool(flags.get("enable-profile-unix-socket") or flags.get("profile")),
+        )
         self._server = Server(
             methods(self.node) | control_methods(self.node),
-            http_handler=Inspect(self.node).handle,
+            http_handler=self._inspect.handle,
             interceptors=[self._observation.call],
             max_receive=config.api.grpc_max_recv_msg_size,
             max_send=config.api.grpc_max_send_msg_size,
@@ -244,6 +250,11 @@ class Daemon:
         await self._streams.start()
         await self._server.listen(config.api.listen)
         await self._observation.start()
+        if self._loaded.flags.get("profile"):
+            from crio.daemon.profiling import serve_profiles  # lazy: only for whoever looks for what is slow
+
+            port = str(self._loaded.flags.get("profile-port") or "6060")
+            self._profiles = await serve_profiles(self._inspect.handle_debug, port)
 
     async def _chores(self) -> None:
         while True:
@@ -254,31 +265,88 @@ class Daemon:
 
     def reload_soon(self, notifier: Notifier) -> None:
         """SIGHUP: read and check the whole configuration, then swap it as one; a bad one changes nothing."""
-        self._tasks.spawn("reload", self._reload(notifier))
+        if hasattr(self, "_reloader"):
+            self._tasks.spawn("reload", self._reload(notifier))
+        else:
+            log.info("the configuration is not reloaded: the daemon is still starting, and has just read it")
 
     async def _reload(self, notifier: Notifier) -> None:
         notifier.reloading()
-        try:
-            loaded = load(self._loaded.flags, os.environ, self._loaded.config_path, self._loaded.config_dir)
-            plan = plan_reload(self._config, loaded.config)
-            self._seccomp.set_default(plan.config.runtime.seccomp_profile)
-            logs.set_level(plan.config.runtime.log_level)
-            logs.set_filter(plan.config.runtime.log_filter)
-            self._runtimes.replace(plan.config.runtime)
-            self._images.reload(plan.config)
-            self._config = plan.config
-            for line in plan.report():
-                log.info("%s", line)
-        except CrioError as error:
-            log.error("the configuration is not reloaded, the old one stays: %s", error.message)
-        finally:
-            notifier.ready(f"serving on {self._config.api.listen}")
+        plan = await self._reloader.reload()
+        if plan is None:
+            how = "the configuration was not reloaded, because it has mistakes"
+        else:
+            await self._runtimes.probe()
+            how = f"configuration reloaded, {len(plan.live)} changes, {len(plan.pending)} more need a restart"
+        notifier.ready(f"serving on {self._config.api.listen}; {how}")
+
+    def _make_reloader(self) -> Reloader:
+        loaded = self._loaded
+
+        async def load_apparmor_profile(config: Config) -> None:
+            await apparmor.load_default(config.runtime.apparmor_profile)
+
+        return Reloader(
+            lambda: load(loaded.flags, os.environ, loaded.config_path, loaded.config_dir),
+            lambda: self._config,
+            (load_apparmor_profile,),
+            (
+                lambda config: self._seccomp.set_default(config.runtime.seccomp_profile),
+                lambda config: self._runtimes.replace(config.runtime),
+                self._images.reload,
+                self._observation.reload,
+                self._reload_network,
+                self._reload_streams,
+                self._reload_settings,
+            ),
+        )
+
+    def _reload_network(self, config: Config) -> None:
+        network = config.network
+        self._network.reconfigure(network.network_dir, network.plugin_dirs, network.cni_default_network)
+
+    def _reload_streams(self, config: Config) -> None:
+        self._streams.reconfigure(_tls_files(config), config.api.stream_idle_timeout)
+
+    def _reload_settings(self, config: Config) -> None:
+        """What cannot fail; the last of all."""
+        logs.set_level(config.runtime.log_level)
+        logs.set_filter(config.runtime.log_filter)
+        self._sandboxes.settings = self._sandbox_settings(config)
+        self._cdi.set_directories(config.runtime.cdi_spec_dirs)
+        self._hooks.set_directories(config.runtime.hooks_dir)
+        self._config = config
+
+    def _sandbox_settings(self, config: Config) -> SandboxSettings:
+        runtime = config.runtime
+        return SandboxSettings(
+            directory=os.path.join(self._state, "sandboxes"),
+            namespaces_dir=runtime.namespaces_dir,
+            cgroup_manager=runtime.cgroup_manager,
+            handlers=runtime.runtimes,
+            default_runtime=runtime.default_runtime,
+            default_sysctls=tuple(runtime.default_sysctls),
+            disable_hostport_mapping=runtime.disable_hostport_mapping,
+            lowest_uid=runtime.minimum_mappable_uid,
+            lowest_gid=runtime.minimum_mappable_gid,
+        )
 
     # Stopping
 
     async def answers(self) -> None:
-        """Whether the daemon's own work goes on; for the watchdog."""
-        await asyncio.sleep(0)
+        """Ask the daemon for its Status over its own socket, as a kubelet does; for the watchdog.
+
+        Raises CrioError if there is no answer, or not the one of a runtime that is ready.
+        """
+        client = Client(f"unix://{self._config.api.listen}")
+        try:
+            status = await client.unary(
+                "/runtime.v1.RuntimeService/Status", pb.StatusRequest(), pb.StatusResponse, _ANSWER_TIMEOUT
+            )
+        finally:
+            await client.close()
+        if not any(condition.type == "RuntimeReady" and condition.status for condition in status.status.conditions):
+            raise Unavailable("the runtime does not say that it is ready")
 
     async def stop(self) -> None:
         """Stop serving and let go of everything. Pods, containers and their monitors go on."""
@@ -292,6 +360,8 @@ class Daemon:
                     stack.push_async_callback(getattr(room, close))
             stack.push_async_callback(self._jobs.stop, _STOP_GRACE)
             stack.push_async_callback(self._observation.stop)
+            if (profiles := getattr(self, "_profiles", None)) is not None:
+                stack.callback(profiles.close)
             if (streams := getattr(self, "_streams", None)) is not None:
                 stack.push_async_callback(streams.stop)
             if (server := getattr(self, "_server", None)) is not None:

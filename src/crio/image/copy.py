@@ -171,7 +171,7 @@ class Copier:
             progress.layer(layer.digest, layer.size, LayerState.EXISTS)
         missing = list(zip(layers, diff_ids, strict=True))[present:]
         for layer, _ in missing:
-            progress.layer(layer.digest, layer.size, LayerState.WAITING)
+            progress.layer(layer.digest, layer.size, LayerState.WAITING, layer.media_type)
         if not missing:
             return parent
         with contextlib.ExitStack() as stack:

@@ -29,6 +29,7 @@ class LayerProgress(msgspec.Struct):
     size: int
     done: int = 0
     state: LayerState = LayerState.WAITING
+    media_type: str = ""
 
 
 class Progress:
@@ -48,11 +49,12 @@ class Progress:
     def stage(self) -> Stage:
         return self._stage
 
-    def layer(self, digest: str, size: int, state: LayerState) -> None:
-        """A layer is in this state."""
+    def layer(self, digest: str, size: int, state: LayerState, media_type: str = "") -> None:
+        """A layer is in this state. Its media type is told once."""
         with self._lock:
             known = self._layers.setdefault(digest, LayerProgress(digest, size))
             known.size = size or known.size
+            known.media_type = media_type or known.media_type
             known.state = state
             if state in (LayerState.DONE, LayerState.EXISTS) and known.size:
                 known.done = known.size

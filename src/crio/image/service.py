@@ -16,12 +16,13 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 
-from crio.base.errors import DeadlineExceeded, InvalidArgument, NotFound
+from crio.base.errors import Cancelled, CrioError, DeadlineExceeded, InvalidArgument, NotFound
 from crio.base.executor import Executor
 from crio.base.ids import is_full_id
 from crio.base.jobs import Job, JobTable
 from crio.config.model import Config
 from crio.image import registries
+from crio.image.counting import PullObserver, count_pull
 from crio.image.credentials import Credentials
 from crio.image.pins import Pins
 from crio.image.progress import LayerProgress
@@ -98,8 +99,16 @@ class _Pull:
 class ImageService:
     """All images of the node."""
 
-    def __init__(self, config: Config, store: Store, executor: Executor, jobs: JobTable | None = None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        store: Store,
+        executor: Executor,
+        jobs: JobTable | None = None,
+        observer: PullObserver | None = None,
+    ) -> None:
         """`jobs`: where pulls are listed among the daemon's other jobs; its owner stops it. Else an own one."""
+        self._observer = observer
         self._store = store
         self._executor = executor
         self._jobs = jobs or JobTable()
@@ -272,13 +281,24 @@ class ImageService:
 
         async def supervised(job: Job) -> tuple[StoredImage, ...]:
             def on_update(update: Update) -> None:
-                job.stage = update.stage or job.stage
+                if update.stage:
+                    job.enter(update.stage)
                 pull.update(update)
 
+            failure: CrioError | None = None
             try:
                 return await self._until_stalled(pull.status, work(on_update))
+            except CrioError as error:
+                failure = error
+                raise
+            except asyncio.CancelledError:
+                failure = Cancelled("the daemon is stopping")
+                raise
             finally:
+                job.enter("end", failed=failure is not None)
                 self._pulls.pop(key, None)
+                if self._observer is not None:
+                    count_pull(self._observer, subject, pull.status.layers.values(), failure)
 
         if on_progress is not None:
             pull.observers.append(on_progress)

@@ -78,6 +78,7 @@ class Network:
     ) -> None:
         self.limits = limits
         self.observer = observer
+        self._places = (network_dir, tuple(plugin_dirs), default_network)
         self._selection = PluginSelection(plugin_dirs, builtin)
         self._readiness = Readiness(
             network_dir, default_network, self._selection, self._ask_status, status_grace_period
@@ -99,6 +100,18 @@ class Network:
     async def stop(self) -> None:
         self._watcher.stop()
         await self._tasks.stop()
+
+    def reconfigure(self, network_dir: str, plugin_dirs: Sequence[str], default_network: str) -> None:
+        """Look for networks and plug-ins elsewhere from now on. Pods are detached with what they were attached with."""
+        if (wanted := (network_dir, tuple(plugin_dirs), default_network)) == self._places:
+            return
+        self._places = wanted
+        self._selection.directories = tuple(plugin_dirs)
+        self._readiness.reconfigure(network_dir, default_network)
+        self._watcher.stop()
+        self._watcher = DirectoryWatcher([network_dir, *plugin_dirs], self._readiness.look_again)
+        self._watcher.start()
+        self._readiness.look_again()
 
     async def reload(self) -> None:
         """Read the configuration now instead of when a change is noticed."""

@@ -64,6 +64,10 @@ class Readiness:
             return NetworkStatus(True)
         return NetworkStatus(False, REASON, f"Network plugin returns error: {self._problem}")
 
+    def reconfigure(self, directory: str, default: str) -> None:
+        """Another directory and default network, for the next look."""
+        self._directory, self._default = directory, default
+
     def look_again(self) -> None:
         """Something in the directories has changed."""
         self._wake.set()

@@ -17,22 +17,29 @@ class Runtimes:
     def __init__(self, config: Runtime, observe: CallObserver | None = None) -> None:
         self._observe = observe
         self._runtimes: dict[str, OciRuntime] = {}
+        self._former: dict[str, OciRuntime] = {}
         self.replace(config)
 
     def replace(self, config: Runtime) -> None:
-        """Take over another configuration; containers keep working as long as their handler keeps its name."""
+        """Take over another configuration. Containers of a handler that has gone keep it until the daemon's end.
+
+        Raises Unimplemented if the default one cannot be used; then nothing has changed.
+        """
         systemd = config.cgroup_manager == "systemd"
-        self._runtimes = {
+        runtimes = {
             name: self._make(name, handler, systemd=systemd)
             for name, handler in config.runtimes.items()
             if handler.runtime_type in ("", "oci")
         }
-        self.default_name = config.default_runtime
-        if self.default_name not in self._runtimes:
+        default = config.default_runtime
+        if default not in runtimes:
             raise Unimplemented(
-                f"cannot use default_runtime {self.default_name!r}: its runtime_type is "
-                f"{config.runtimes[self.default_name].runtime_type!r}, and only oci is there in this release"
+                f"cannot use default_runtime {default!r}: its runtime_type is "
+                f"{config.runtimes[default].runtime_type!r}, and only oci is there in this release"
             )
+        self._former = {**self._former, **self._runtimes}
+        self._runtimes = runtimes
+        self.default_name = default
 
     def _make(self, name: str, handler: RuntimeHandler, *, systemd: bool) -> OciRuntime:
         return OciRuntime(
@@ -41,7 +48,7 @@ class Runtimes:
 
     def get(self, name: str) -> OciRuntime:
         """The runtime of a handler, "" for the default one. Raises NotFound."""
-        runtime = self._runtimes.get(name or self.default_name)
+        runtime = self._runtimes.get(name or self.default_name) or self._former.get(name)
         if runtime is None:
             raise NotFound(f"cannot find runtime handler {name!r}: it is not in crio.conf any more")
         return runtime

@@ -130,6 +130,12 @@ class StreamingServer:
         self._port = listener.getsockname()[1]
         self._listener = Listener("streaming server", listener, self._accept)
 
+    def reconfigure(self, tls_files: TlsFiles | None, idle_timeout: float) -> None:
+        """Other files and another limit for connections from then on. Whether there is TLS stays as it was."""
+        self._services = msgspec.structs.replace(self._services, idle_timeout=idle_timeout)
+        if tls_files is not None and self._tls_files is not None:
+            self._tls_files = tls_files
+
     async def stop(self) -> None:
         """Stop listening and end all sessions."""
         if self._listener is not None:

@@ -35,7 +35,7 @@ class Metrics:
     """All metrics of the daemon. `collectors` are the names, without prefix, of those of CRI-O's that are written."""
 
     def __init__(self, collectors: Collection[str], *, count_defunct: Callable[[], float] = defunct_processes) -> None:
-        self._chosen = frozenset(collectors)
+        self.choose(collectors)
         self._layer_sizes = Histogram(
             f"{PREFIX}image_pulls_layer_size", "Size in bytes of each pulled layer.", buckets=_SIZES
         )
@@ -91,6 +91,10 @@ class Metrics:
             "crio_runtime_call_duration_seconds", "How long calls of OCI runtimes take.", ("handler", "call", "result")
         )
         self._process = process_metrics()
+
+    def choose(self, collectors: Collection[str]) -> None:
+        """Write other metrics of CRI-O's from now on; all are counted all the time."""
+        self._chosen = frozenset(collectors)
 
     def operation(self, name: str, seconds: float, *, failed: bool = False) -> None:
         """An operation ended: an RPC by its name, or a part of one such as network_setup_pod."""

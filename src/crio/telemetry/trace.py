@@ -36,7 +36,7 @@ class SpanContext(NamedTuple):
 class Span:
     """One piece of work. `end_ns` is 0 while it runs; `error` is empty unless it failed."""
 
-    __slots__ = ("attributes", "context", "end_ns", "error", "kind", "name", "parent_id", "start_ns")
+    __slots__ = ("attributes", "context", "end_ns", "error", "kept", "kind", "name", "parent_id", "start_ns")
 
     def __init__(
         self, name: str, context: SpanContext, parent_id: str, start_ns: int, kind: int, attributes: dict[str, str]
@@ -49,6 +49,7 @@ class Span:
         self.kind = kind
         self.attributes = attributes
         self.error = ""
+        self.kept = True
 
     def set(self, **attributes: str) -> None:
         """Add attributes; long values are cut."""
@@ -88,13 +89,21 @@ class Tracer:
 
     @contextlib.contextmanager
     def span(
-        self, name: str, *, kind: int = INTERNAL, caller: SpanContext | None = None, **attributes: str
+        self,
+        name: str,
+        *,
+        kind: int = INTERNAL,
+        caller: SpanContext | None = None,
+        keep: bool = True,
+        **attributes: str,
     ) -> Iterator[Span]:
         """Work that the block does; spans made within are its parts, also in tasks that are started within.
 
-        `caller` is where a request came from. An exception is noted in the span and goes on.
+        `caller` is where a request came from. Without `keep`, neither it nor its parts are kept in the ring: what is
+        asked every second would drive out what happened. An exception is noted in the span and goes on.
         """
         span = self._start(name, kind, caller, attributes)
+        span.kept = span.kept and keep
         token = _current.set(span)
         try:
             yield span
@@ -105,9 +114,9 @@ class Tracer:
             _current.reset(token)
             self._end(span, time.time_ns())
 
-    def record(self, name: str, seconds: float, *, error: str = "", **attributes: str) -> Span:
+    def record(self, name: str, seconds: float, *, kind: int = INTERNAL, error: str = "", **attributes: str) -> Span:
         """Work that ended just now and took so long, as a part of the current span."""
-        span = self._start(name, INTERNAL, None, attributes)
+        span = self._start(name, kind, None, attributes)
         end = time.time_ns()
         span.start_ns = end - int(seconds * 1e9)
         span.error = error[:MAX_TEXT]
@@ -144,12 +153,14 @@ class Tracer:
         else:
             context = SpanContext(origin.trace_id, os.urandom(8).hex(), origin.sampled)
         span = Span(name, context, origin.span_id if origin else "", time.time_ns(), kind, {})
+        span.kept = parent is None or parent.kept
         span.set(**attributes)
         return span
 
     def _end(self, span: Span, end_ns: int) -> None:
         span.end_ns = end_ns
-        self._ring.append(span)
+        if span.kept:
+            self._ring.append(span)
         if span.context.sampled and self.export is not None:
             self.export(span)
 

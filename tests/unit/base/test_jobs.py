@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 import pytest
 
@@ -111,17 +112,50 @@ async def test_stop_cancels_what_does_not_end_and_lets_it_undo() -> None:
 
 
 async def test_steps_are_observed_and_nest() -> None:
-    seen: list[tuple[str, str]] = []
+    seen: list[tuple[str, str, bool]] = []
     table = JobTable()
-    table.observer = lambda kind, stage, seconds: seen.append((kind, stage)) if seconds >= 0 else None
+    table.observer = lambda kind, stage, seconds, failed: seen.append((kind, stage, failed)) if seconds >= 0 else None
 
     async def steps(job: Job) -> list[str]:
         stages = [job.stage]
         with job.step("outer"):
-            with job.step("inner"):
+            with contextlib.suppress(KeyError), job.step("inner"):
                 stages.append(job.stage)
+                raise KeyError("inner")
             stages.append(job.stage)
         return stages
 
     assert await table.run("Make", "x", steps, key="x") == ["start", "inner", "outer"]
-    assert seen == [("Make", "inner"), ("Make", "outer")]
+    assert seen == [("Make", "inner", True), ("Make", "outer", False)]
+
+
+async def test_stages_that_another_process_tells_follow_each_other() -> None:
+    seen: list[tuple[str, bool]] = []
+    table = JobTable()
+    table.observer = lambda kind, stage, seconds, failed: seen.append((stage, failed))
+
+    async def stages(job: Job) -> str:
+        job.enter("fetch")
+        job.enter("fetch")
+        job.enter("commit")
+        job.enter("end", failed=True)
+        return job.stage
+
+    assert await table.run("Pull", "x", stages, key="x") == "end"
+    assert seen == [("start", False), ("fetch", False), ("commit", True)]
+
+
+async def test_a_caller_who_gives_up_is_counted_with_the_stage() -> None:
+    stalled: list[str] = []
+    table = JobTable()
+    table.on_stalled = stalled.append
+    go_on = asyncio.Event()
+
+    async def slow(job: Job) -> None:
+        with job.step("network"):
+            await go_on.wait()
+
+    with pytest.raises(DeadlineExceeded, match="network"):
+        await table.run("Make", "x", slow, key="x", deadline=asyncio.get_running_loop().time() + 0.3)
+    go_on.set()
+    assert stalled == ["network"]

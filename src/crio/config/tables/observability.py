@@ -43,7 +43,6 @@ class Metrics(Struct, frozen=True):
         Key(
             "The metrics that are served. A prefix of container_runtime_crio_ or crio_ may stand before a name. "
             "Histograms and figures of the process are served with any of them.",
-            RESTART,
         ),
     ] = COLLECTORS
     metrics_host: Annotated[str, Key("Address on which metrics are served.", RESTART)] = "127.0.0.1"
@@ -93,5 +92,5 @@ class Stats(Struct, frozen=True):
     ] = 0
     included_pod_metrics: Annotated[
         tuple[str, ...],
-        Key('Groups of pod metrics that are served through the CRI; "all" alone stands for every group.', RESTART),
+        Key('Groups of pod metrics that are served through the CRI; "all" alone stands for every group.'),
     ] = ()
