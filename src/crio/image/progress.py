@@ -23,13 +23,15 @@ class Stage(enum.StrEnum):
 
 
 class LayerProgress(msgspec.Struct):
-    """`size` is 0 while it is unknown; `done` counts received bytes."""
+    """`size` is 0 while it is unknown; `done` counts received bytes, and those of the `skipped` that came before them:
+    what was not fetched because the store has its files in other layers."""
 
     digest: str
     size: int
     done: int = 0
     state: LayerState = LayerState.WAITING
     media_type: str = ""
+    skipped: int = 0
 
 
 class Progress:
@@ -64,6 +66,12 @@ class Progress:
         """So many bytes of a layer have come."""
         with self._lock:
             self._layers[digest].done = total
+            self._changed.add(digest)
+
+    def skipped(self, digest: str, size: int) -> None:
+        """So many bytes of a layer need not come."""
+        with self._lock:
+            self._layers[digest].skipped = size
             self._changed.add(digest)
 
     def take_changes(self) -> tuple[list[LayerProgress], str]:

@@ -5,17 +5,23 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
-from crio.base.errors import DataLoss, InvalidArgument, ResourceExhausted
+from crio.base.errors import CrioError, DataLoss, InvalidArgument, ResourceExhausted
 from crio.base.failpoints import failpoint
 from crio.base.ids import Digest, parse_digest
 from crio.image.cancellation import Cancellation
+from crio.image.compression import Compression
 from crio.image.errors import BadContent
 from crio.image.layers import Received, receive_layer
 from crio.image.progress import LayerState, Progress
+from crio.image.registry.client import NoRanges
 from crio.image.source.base import ImageSource, LayerContent
+from crio.image.transfer.parts import KEY, Assembler, PartsUnusable, make_plan
+from crio.image.transfer.toc import Places, TableTap, places_of
 from crio.spec.oci_image import Descriptor
+from crio.storage import layer_data
 from crio.storage.store import Store
 from crio.storage.writer import LayerWriter
 
@@ -37,7 +43,10 @@ class StagedLayer:
         writer: LayerWriter | None = None,
         received: Received | None = None,
         content: LayerContent | None = None,
+        keep: Callable[[str], None] = lambda layer_id: None,
     ) -> None:
+        """`keep` is told the layer's id when it has one."""
+        self._keep = keep
         self._stack = stack
         self._layer_id = layer_id
         self._writer = writer
@@ -68,6 +77,7 @@ class StagedLayer:
         )
         if self._content is not None:
             self._content.settle()
+        self._keep(record.id)
         return record.id
 
     def close(self) -> None:
@@ -121,6 +131,12 @@ class Stager:
         with held or contextlib.ExitStack() as stack, self._slots:
             scope.check()
             progress.layer(layer.digest, layer.size, LayerState.FETCHING)
+            places = places_of(layer)
+            if places is not None and wanted is not None:
+                try:
+                    return self._from_parts(source, layer, wanted, places, scope, progress, stack)
+                except (PartsUnusable, NoRanges) as error:
+                    log.debug("fetching layer %s as a whole: %s", layer.digest, error)
             try:
                 return self._receive(source, layer, wanted, scope, progress, stack)
             except _StalePieces as error:
@@ -137,13 +153,15 @@ class Stager:
         held: contextlib.ExitStack,
     ) -> StagedLayer:
         content = source.layer(layer)
+        places = places_of(layer)
+        tap = TableTap(places) if places is not None else None
         with contextlib.ExitStack() as stack:
             stack.callback(content.leave)
             writer = stack.enter_context(self._store.stage_layer())
             try:
                 with contextlib.closing(content.chunks()) as chunks:
                     received = receive_layer(
-                        chunks,
+                        tap.pass_on(chunks) if tap is not None else chunks,
                         writer,
                         scope,
                         digest=parse_digest(layer.digest),
@@ -163,7 +181,57 @@ class Stager:
                 raise
             outer = held.pop_all()
             outer.push(stack.pop_all())
-            return StagedLayer(outer, writer=writer, received=received, content=content)
+            table = tap.table() if tap is not None else None
+            return StagedLayer(
+                outer, writer=writer, received=received, content=content, keep=partial(self._keep_table, table)
+            )
+
+    def _from_parts(
+        self,
+        source: ImageSource,
+        layer: Descriptor,
+        wanted: Digest,
+        places: Places,
+        scope: Cancellation,
+        progress: Progress,
+        held: contextlib.ExitStack,
+    ) -> StagedLayer:
+        """The layer from what the store has, and the rest of it from the source.
+
+        Raises PartsUnusable if it must be fetched as a whole.
+        """
+        get_part = partial(source.part, layer)
+        plan = make_plan(self._store, places, layer.size, get_part)
+        with contextlib.ExitStack() as stack:
+            writer = stack.enter_context(self._store.stage_layer())
+            assembler = Assembler(self._store, plan, get_part, partial(progress.received, layer.digest))
+            try:
+                with contextlib.closing(assembler.tar()) as pieces:
+                    for piece in pieces:
+                        scope.check()
+                        writer.write(piece)
+                staged = writer.finish()
+            except InvalidArgument as error:
+                raise PartsUnusable(error.message) from None
+            if staged.diff_id != wanted:
+                raise PartsUnusable(f"put together it is {staged.diff_id}, and should be {wanted}")
+            skipped = layer.size - plan.fetched
+            progress.skipped(layer.digest, skipped)
+            log.info("layer %s: %d of %d bytes were here in other layers", layer.digest, skipped, layer.size)
+            # The blob's own digest is not known to be that of this content: nobody has seen all of it.
+            received = Received(wanted, staged.diff_size, Compression.NONE)
+            outer = held.pop_all()
+            outer.push(stack.pop_all())
+            return StagedLayer(outer, writer=writer, received=received, keep=partial(self._keep_table, plan.table_data))
+
+    def _keep_table(self, table: bytes | None, layer_id: str) -> None:
+        """For later layers, which may have files in common with this one. Not worth failing for."""
+        if table is None:
+            return
+        try:
+            layer_data.write(self._store, layer_id, KEY, table)
+        except (CrioError, OSError) as error:
+            log.warning("cannot keep the table of contents of layer %s: %s", layer_id, error)
 
     def _find_chain(self, chain: Sequence[Digest]) -> str | None:
         parent: str | None = None
