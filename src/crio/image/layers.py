@@ -47,11 +47,12 @@ def receive_layer(
     digest: Digest,
     size: int | None,
     on_bytes: Callable[[int], None] = lambda total: None,
+    opened: Callable[[Iterator[bytes]], Iterator[bytes]] = iter,
 ) -> Received:
     """Feed `sink` with the expanded layer, and verify what came against `digest` and `size`.
 
-    `on_bytes` is called with the number of bytes received so far. Raises BadContent, BadImage, Cancelled, and what
-    `chunks` and `sink` raise.
+    `on_bytes` is called with the number of bytes received so far; `opened` decrypts what was received. Raises
+    BadContent, BadImage, Cancelled, and what `chunks`, `opened` and `sink` raise.
     """
     hasher = hashlib.new(digest.partition(":")[0])
     total = 0
@@ -66,10 +67,10 @@ def receive_layer(
             yield chunk
 
     if size is not None and size <= _INLINE:
-        compression = _expand(hashed(), sink.write)
+        compression = _expand(opened(hashed()), sink.write)
     else:
         with _Unpacking(sink) as unpacking:
-            compression = _expand(hashed(), unpacking.put)
+            compression = _expand(opened(hashed()), unpacking.put)
     found = f"{hasher.name}:{hasher.hexdigest()}"
     if found != digest:
         raise BadContent(f"cannot use layer {digest}: what was received has the digest {found}")

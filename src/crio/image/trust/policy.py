@@ -1,95 +1,100 @@
-"""policy.json: which requirements an image has to meet, found by its name."""
+"""policy.json: which requirements an image has to meet, found by its name (containers-policy.json(5)).
+
+What needs no look at a signature is decided here, from memory; `verification` does the rest in the image worker.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
 from crio.base.errors import CrioError, InvalidArgument
 from crio.base.files import read_bounded
 from crio.image.errors import SignatureValidationFailed
+from crio.image.trust import scopes, strict_json
+from crio.image.trust.requirements import NEEDS_SIGNATURE, Reject, Requirement, SignedBaseLayer, key_files
 from crio.wire.reference import Reference
 from crio.wire.reference import parse as parse_reference
 
 DEFAULT_PATH = "/etc/containers/policy.json"
 _LIMIT = 4 << 20
-_TRANSPORT = "docker"
-_KNOWN = frozenset(("insecureAcceptAnything", "reject", "signedBy", "sigstoreSigned", "signedBaseLayer"))
+
+Requirements = Sequence[Requirement]
+Stamp = tuple[tuple[str, int, int, int], ...]
+"""Of files: path, time of change, size, inode."""
 
 
-class _Requirement(msgspec.Struct):
-    type: str
-
-
-_Requirements = list[_Requirement]
-
-
-class Policy(msgspec.Struct):
+class Policy(msgspec.Struct, forbid_unknown_fields=True):
     """A policy file. `default` is for what no scope names."""
 
-    default: _Requirements
-    transports: dict[str, dict[str, _Requirements]] = {}
+    default: tuple[Requirement, ...]
+    transports: dict[str, dict[str, tuple[Requirement, ...]]] = {}
 
-    def requirements(self, name: Reference) -> Sequence[_Requirement]:
-        """Those of the narrowest scope that holds the image: the reference, its repository, the paths above it, its
-        host, a wildcard for the host, the transport, everything."""
-        scopes = self.transports.get(_TRANSPORT, {})
-        for scope in _scopes(name):
-            if scope in scopes:
-                return scopes[scope]
+    def __post_init__(self) -> None:
+        _check_number(self.default, "default")
+        for transport, by_scope in self.transports.items():
+            for scope, requirements in by_scope.items():
+                scopes.check(transport, scope)
+                _check_number(requirements, f"{transport}:{scope}")
+
+    def requirements(self, name: Reference | None) -> Requirements:
+        """Those of the narrowest scope that holds the image; None: those of images in a registry without a name."""
+        return self._narrowest(scopes.REGISTRY, scopes.of_name(name) if name else ("",))
+
+    def requirements_of_file(self, transport: str, path: str) -> Requirements:
+        """As `requirements`, for an image in a file or directory."""
+        return self._narrowest(transport, scopes.of_path(path))
+
+    def _narrowest(self, transport: str, candidates: Iterable[str]) -> Requirements:
+        by_scope = self.transports.get(transport, {})
+        for scope in candidates:
+            if scope in by_scope:
+                return by_scope[scope]
         return self.default
 
-    def check(self, name: Reference) -> None:
-        """Raise SignatureValidationFailed unless every requirement for the image is met."""
-        _meet(self.requirements(name), str(name))
 
-    def check_local(self, transport: str, image: str) -> None:
-        """As `check` for an image in a file or directory; scopes below its transport are not told apart."""
-        _meet(self.transports.get(transport, {}).get("", self.default), image)
-
-
-def _meet(requirements: Sequence[_Requirement], image: str) -> None:
-    if not requirements:
-        raise SignatureValidationFailed(f"cannot use image {image}: the policy's list of requirements is empty")
+def need_signatures(requirements: Requirements, what: str) -> bool:
+    """Whether signatures decide over the image. Raises SignatureValidationFailed if it is refused whatever they say."""
     for requirement in requirements:
-        if requirement.type == "reject":
-            raise SignatureValidationFailed(f"cannot use image {image}: the policy rejects it")
-        if requirement.type != "insecureAcceptAnything":
+        if isinstance(requirement, Reject):
+            raise SignatureValidationFailed(f"cannot use image {what}: the policy rejects it")
+        if isinstance(requirement, SignedBaseLayer):
             raise SignatureValidationFailed(
-                f"cannot use image {image}: the policy asks for {requirement.type}, and signatures are not verified "
-                "in this release"
+                f"cannot use image {what}: the policy asks for signedBaseLayer, which no image can have"
             )
+    return any(isinstance(requirement, NEEDS_SIGNATURE) for requirement in requirements)
 
 
-def _scopes(name: Reference) -> Iterator[str]:
-    yield str(name)
-    scope = name.repository
-    while scope:
-        yield scope
-        scope = scope.rpartition("/")[0]
-    host = name.domain
-    while "." in host:
-        host = host.partition(".")[2]
-        yield f"*.{host}"
-    yield ""
+def stamp_of(paths: Iterable[str]) -> Stamp:
+    """What changes when one of the files does; files that are not there count too."""
+    found = []
+    for path in paths:
+        try:
+            facts = os.stat(path)
+            found.append((path, facts.st_mtime_ns, facts.st_size, facts.st_ino))
+        except OSError as error:
+            found.append((path, 0, 0, -(error.errno or 1)))
+    return tuple(found)
+
+
+def stamp_of_keys(requirements: Requirements) -> Stamp:
+    """What changes when a key does that the requirements name by its path."""
+    return stamp_of(path for requirement in requirements for path in key_files(requirement))
 
 
 def parse(data: bytes, path: str) -> Policy:
     """A policy file's content. Raises InvalidArgument, naming what is wrong."""
     try:
-        policy = msgspec.json.decode(data, type=Policy)
-    except msgspec.DecodeError as error:
+        return strict_json.decode(data, Policy)
+    except ValueError as error:
         raise InvalidArgument(f"cannot use the signature policy {path}: {error}") from None
-    scoped = (requirements for scopes in policy.transports.values() for requirements in scopes.values())
-    for requirements in (policy.default, *scoped):
-        for requirement in requirements:
-            if requirement.type not in _KNOWN:
-                raise InvalidArgument(
-                    f"cannot use the signature policy {path}: {requirement.type!r} is no type of requirement"
-                )
-    return policy
+
+
+def _check_number(requirements: Requirements, where: str) -> None:
+    if not requirements:
+        raise ValueError(f"the list of requirements of {where[:200]!r} is empty")
 
 
 class Policies:
@@ -100,24 +105,12 @@ class Policies:
         self._directory = signature_policy_dir
         self._files: dict[str, tuple[tuple[int, int, int], Policy]] = {}
 
-    def check(self, names: Sequence[Reference], namespace: str) -> None:
-        """Raise SignatureValidationFailed unless the policy for the namespace accepts the image under all `names`.
+    def find(self, namespace: str) -> Policy | None:
+        """`NAMESPACE.json` in signature_policy_dir, else signature_policy, else the system's file; None without any,
+        where every image is accepted.
 
-        That is `NAMESPACE.json` in signature_policy_dir, else signature_policy, else the system's file; a node without
-        any of them accepts everything. Raises InvalidArgument for a malformed file.
+        Raises SignatureValidationFailed if it cannot be read, InvalidArgument if it is malformed.
         """
-        policy = self._find(namespace)
-        if policy is not None:
-            for name in names:
-                policy.check(name)
-
-    def check_local(self, transport: str, image: str, namespace: str) -> None:
-        """As `check`, for an image in a file or directory."""
-        policy = self._find(namespace)
-        if policy is not None:
-            policy.check_local(transport, image)
-
-    def _find(self, namespace: str) -> Policy | None:
         if namespace and self._directory and "/" not in namespace:
             policy = self._read(os.path.join(self._directory, f"{namespace}.json"))
             if policy is not None:
@@ -128,6 +121,19 @@ class Policies:
                 raise SignatureValidationFailed(f"cannot use any image: signature_policy {self._path} does not exist")
             return policy
         return self._read(DEFAULT_PATH)
+
+    def check(self, names: Sequence[Reference], namespace: str) -> None:
+        policy = self.find(namespace)
+        for name in names if policy else ():
+            assert policy is not None
+            if need_signatures(policy.requirements(name), str(name)):
+                raise SignatureValidationFailed(f"cannot use image {name}: the policy asks for signatures")
+
+    def check_local(self, transport: str, image: str, namespace: str) -> None:
+        policy = self.find(namespace)
+        path = image.partition(":")[2].partition(":")[0]
+        if policy is not None and need_signatures(policy.requirements_of_file(transport, path), image):
+            raise SignatureValidationFailed(f"cannot use image {image}: the policy asks for signatures")
 
     def _read(self, path: str) -> Policy | None:
         try:
