@@ -122,6 +122,26 @@ async def test_a_crash_at_any_point_leaves_nothing(node: Node, point: str) -> No
     assert all(os.listdir(node.root / "ns" / kind) == [] for kind in os.listdir(node.root / "ns"))
 
 
+@pytest.mark.parametrize("point", ["before_runtime", "after_runtime"])
+async def test_a_start_that_was_cut_off_is_known_to_be_done_or_not(node: Node, point: str) -> None:
+    await node.stop()
+    await node.start(failpoints=f"container.start.{point}=kill")
+    pod_config = node.host_network(node.pod_config())
+    pod = await node.run_pod(pod_config)
+    container = await node.create(pod, node.container_config(["sleep", "1000"]), pod_config)
+    with pytest.raises(Exception, match="closed"):
+        await node.start_container(container)
+    await restart(node)
+    status = await node.status(container)
+    if point == "before_runtime":
+        assert status.state == pb.CONTAINER_CREATED
+        await node.start_container(container)
+    else:
+        assert status.state == pb.CONTAINER_RUNNING
+        assert status.started_at > status.created_at
+    assert (await node.exec(container, "echo", "hello")).stdout == b"hello\n"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("node", ["crun"], indirect=True)
 async def test_kill_at_random_moments_of_a_busy_node(node: Node) -> None:

@@ -400,7 +400,19 @@ class ContainerMaker:
     async def reconnect(self, container: Container) -> tuple[Monitor | None, ExitRecord | None]:
         """The container's monitor, or how the container ended while no daemon looked."""
         monitor = await Monitor.connect(container.id, container.directory)
+        record = container.record
+        if record.starting_at and not (record.started_at or record.start_error):
+            await self._finish_start(container, ended=monitor.exited is not None)
         return (monitor, monitor.exited)
+
+    async def _finish_start(self, container: Container, *, ended: bool) -> None:
+        """A start was cut off: note it if the runtime has done it."""
+        try:
+            if ended or await self.runtimes.get(container.record.handler).state(container.id) != "created":
+                container.record.started_at = container.record.starting_at
+                container.save()
+        except CrioError as error:
+            log.warning("cannot tell whether container %s was started: %s", container.short_id, error.message)
 
     async def stored_containers(self) -> list[Owned]:
         """What is ours in the store."""

@@ -11,6 +11,7 @@ from typing import Protocol
 
 from crio.api.runtime.v1 import api_pb2 as pb
 from crio.base.errors import AlreadyExists, CrioError, FailedPrecondition, NotFound
+from crio.base.failpoints import failpoint
 from crio.base.ids import resolve_prefix
 from crio.base.jobs import Job, JobTable
 from crio.base.tasks import TaskScope
@@ -191,9 +192,12 @@ class ContainerManager:
                 raise FailedPrecondition(
                     f"cannot start container {container.short_id}: it is {container.state.name}, not CREATED"
                 )
-            started_at = time.time_ns()
+            started_at = container.record.starting_at = time.time_ns()
+            container.save()
+            failpoint("container.start.before_runtime")
             try:
                 await self.runtime(container).start(container.id)
+                failpoint("container.start.after_runtime")
             except CrioError as error:
                 container.record.start_error = error.message
                 container.save()

@@ -63,6 +63,8 @@ class ContainerRecord(msgspec.Struct, kw_only=True, omit_defaults=True):
     pid: int = 0
     pid_start: int = 0
     complete: bool = False
+    starting_at: int = 0
+    """When the runtime was last asked to start it: without `started_at` it is not known whether it did."""
     started_at: int = 0
     lost_at: int = 0
     """When the monitor was found dead without an exit record: how the container ended is not known then."""
