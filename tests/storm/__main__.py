@@ -1,0 +1,60 @@
+"""`./dev storm MINUTES [--seed N] [--clients N]`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import secrets
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from cgroup_hybrid import crun_cgroups
+from images import busybox_layout
+from node import Node
+from storm.weather import Report, Storm, default_seed
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="./dev storm", description="Random operations and kills against a model.")
+    parser.add_argument("minutes", type=float, help="how long")
+    parser.add_argument("--seed", type=int, default=default_seed(), help="of the random numbers")
+    parser.add_argument("--clients", type=int, default=20)
+    parser.add_argument("--runtime", default="crun", choices=("crun", "runc"))
+    parser.add_argument("--round", type=float, default=45.0, metavar="SECONDS", help="between two searches for leaks")
+    options = parser.parse_args()
+    if os.geteuid() != 0:
+        parser.error("cannot storm: containers need root; run it as root")
+    report = asyncio.run(_run(options))
+    print(report)
+    for line in (*report.wrong, *report.leaked):
+        print(line)
+    return 1 if report.wrong or report.leaked else 0
+
+
+async def _run(options: argparse.Namespace) -> Report:
+    root = Path("/dev/shm") / f"crio-storm-{secrets.token_hex(4)}"
+    root.mkdir(mode=0o700)
+    node = Node(root / "node", runtime=options.runtime)
+    storm = Storm(node, options.seed, clients=options.clients, say=lambda text: print(text, flush=True))
+    try:
+        with crun_cgroups(), tempfile.TemporaryDirectory() as directory:
+            await node.start()
+            await node.load(busybox_layout(directory))
+            report = await storm.rounds(60 * options.minutes, options.round)
+            if report.wrong or report.leaked:
+                log = Path(tempfile.gettempdir()) / f"crio-storm-{options.seed}.log"
+                shutil.copy(node.root / "crio.log", log)
+                print(f"the daemon's log is {log}")
+            return report
+    finally:
+        if node.process is not None and node.process.poll() is None:
+            await node.stop()
+        node.remove_files()
+        shutil.rmtree(root, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
