@@ -7,6 +7,7 @@ Where they cannot, `shift_tree` changes the owners in the container's own layer,
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import stat
 import struct
@@ -16,6 +17,8 @@ import msgspec
 
 from crio.base.errors import InvalidArgument
 from crio.storage.records import IdMapEntry
+
+log = logging.getLogger(__name__)
 
 _CAPABILITY = "security.capability"
 _CAP_REVISION_MASK, _CAP_REVISION_2, _CAP_REVISION_3 = 0xFF000000, 0x02000000, 0x03000000
@@ -98,7 +101,14 @@ class _Shift:
                 return
             self._done[key] = self._maps.owner(*owner)
         capability = _capability(fd, name) if stat.S_ISREG(status.st_mode) else None
-        os.chown(name, *self._maps.owner(*owner), dir_fd=fd, follow_symlinks=False)
+        try:
+            os.chown(name, *self._maps.owner(*owner), dir_fd=fd, follow_symlinks=False)
+        except OSError as error:
+            # fuse-overlayfs cannot copy up pipes; nobody can use one of an image anyway.
+            if error.errno != errno.EIO or not stat.S_ISFIFO(status.st_mode):
+                raise
+            log.debug("the pipe %s of an image keeps its owner: %s", name, error)
+            return
         if not stat.S_ISLNK(status.st_mode):
             # chown(2) takes the set-id bits and the capabilities away.
             os.chmod(name, stat.S_IMODE(status.st_mode), dir_fd=fd)

@@ -1,29 +1,44 @@
-"""Where the store is and how it behaves: from storage.conf (containers-storage.conf(5)) and whoever opens it."""
+"""Where the store is and how it behaves: storage.conf (`storageconf.py`), variables, and whoever opens it."""
 
 from __future__ import annotations
 
 import os
-import tomllib
+import re
 from collections.abc import Mapping, Sequence
 
 import msgspec
 
 from crio.base.errors import InvalidArgument
-from crio.base.files import read_bounded
 
-SYSTEM_CONF = "/etc/containers/storage.conf"
-VENDOR_CONF = "/usr/share/containers/storage.conf"
 DEFAULT_GRAPHROOT = "/var/lib/containers/storage"
 DEFAULT_RUNROOT = "/run/containers/storage"
+DRIVERS = ("overlay", "vfs", "btrfs")
 
-_MAX_CONF = 1 << 20
 _GONE = {
     "devicemapper": "overlay on an xfs or ext4 file system of its own",
     "aufs": "overlay",
     "zfs": "overlay on a file system of the pool (OpenZFS 2.2 and later)",
 }
-_TRUE, _FALSE = frozenset(("true", "1", "t", "yes")), frozenset(("false", "0", "f", "no", ""))
-_KNOWN = ("mountopt", "skip_mount_home", "ignore_chown_errors", "imagestore", "additionalimagestore")
+_TRUE, _FALSE = frozenset(("true", "1", "t", "yes", "on")), frozenset(("false", "0", "f", "no", "off", ""))
+_EVERYWHERE = ("imagestore", "additionalimagestore", "disable-volatile")
+_KNOWN = {
+    "overlay": (
+        "mountopt",
+        "mount_program",
+        "skip_mount_home",
+        "ignore_chown_errors",
+        "size",
+        "inodes",
+        "force_mask",
+        "use_composefs",
+    ),
+    "vfs": ("ignore_chown_errors", "mountopt"),
+    "btrfs": ("size", "min_space", "mountopt", "ignore_chown_errors"),
+}
+_ANY = frozenset((*_EVERYWHERE, *(key for keys in _KNOWN.values() for key in keys)))
+_WITHOUT_EFFECT = frozenset(("override_kernel_check", "additionallayerstore", "sync"))
+_SIZE = re.compile(r"(\d{1,18})([kmgtpe]?)(?:i?b)?", re.IGNORECASE)
+_MASKS = {"shared": 0o755, "private": 0o700}
 
 
 class StoreOptions(msgspec.Struct, frozen=True):
@@ -45,12 +60,7 @@ class StoreOptions(msgspec.Struct, frozen=True):
 
     def option(self, key: str) -> str | None:
         """The value of one driver option, with or without the driver's name before it."""
-        value = None
-        for text in self.driver_options:
-            name, _, given = text.partition("=")
-            if name.removeprefix("storage.").removeprefix(f"{self.driver}.").removeprefix(".") == key:
-                value = given
-        return value
+        return self._given().get(key)
 
     def flag(self, key: str) -> bool:
         value = self.option(key)
@@ -65,26 +75,92 @@ class StoreOptions(msgspec.Struct, frozen=True):
         """`mountopt`, split at commas."""
         return [part for part in (self.option("mountopt") or "").split(",") if part]
 
+    @property
+    def size_limit(self) -> int | None:
+        """`size`: bytes that a container may write into its root file system; None for no limit."""
+        text = self.option("size")
+        return parse_size(text, "size") or None if text else None
+
+    @property
+    def inode_limit(self) -> int | None:
+        """`inodes`: how many files a container may make in its root file system; None for no limit."""
+        text = self.option("inodes")
+        if not text:
+            return None
+        if not text.isascii() or not text.isdigit() or len(text) > 18:
+            raise InvalidArgument(f"cannot use storage option inodes={text}: it is not a number of files")
+        return int(text) or None
+
+    @property
+    def force_mask(self) -> int | None:
+        """`force_mask`: the mode of every file on disk; the image's own mode is kept in an attribute."""
+        text = self.option("force_mask")
+        if not text:
+            return None
+        if text in _MASKS:
+            return _MASKS[text]
+        if not re.fullmatch(r"0?[0-7]{3}", text):
+            raise InvalidArgument(
+                f"cannot use storage option force_mask={text}: it is neither shared nor private nor an octal mode"
+            )
+        return int(text, 8)
+
     def check(self) -> StoreOptions:
         """These options, if they can be used. Raises InvalidArgument saying what to change."""
-        for name, path in (("root", self.graphroot), ("runroot", self.runroot)):
-            if not os.path.isabs(path):
+        places = [("root", self.graphroot), ("runroot", self.runroot)]
+        places += [("imagestore", self.imagestore)] if self.imagestore else []
+        places += [("additional image store", other) for other in self.additional_image_stores]
+        for name, path in places:
+            if not os.path.isabs(path) or "\0" in path:
                 raise InvalidArgument(f"cannot use storage {name} {path!r}: it is not an absolute path")
         if self.driver in _GONE:
             raise InvalidArgument(
                 f"cannot use storage driver {self.driver}: it no longer exists; use {_GONE[self.driver]}, "
                 f"and pull the images again"
             )
-        if self.driver not in ("overlay", "vfs"):
-            raise InvalidArgument(f"cannot use storage driver {self.driver!r}: known are overlay and vfs")
-        if self.option("mount_program"):
-            raise InvalidArgument(
-                "cannot use mount_program: overlay is mounted by the kernel here; remove the option from storage.conf"
-            )
-        for key in ("size", "inodes"):
-            if self.option(key):
-                raise InvalidArgument(f"cannot use storage option {key}: quotas are not supported; remove the option")
+        if self.driver not in DRIVERS:
+            raise InvalidArgument(f"cannot use storage driver {self.driver!r}: known are {', '.join(DRIVERS)}")
+        self._check_options()
         return self
+
+    def _check_options(self) -> None:
+        known = (*_KNOWN[self.driver], *_EVERYWHERE)
+        for key in self._given():
+            if key not in known and key not in _WITHOUT_EFFECT:
+                raise InvalidArgument(
+                    f"cannot use storage option {key}: the driver {self.driver} has {', '.join(sorted(known))}"
+                )
+        for key in ("skip_mount_home", "ignore_chown_errors", "disable-volatile"):
+            self.flag(key)
+        if self.flag("use_composefs"):
+            raise InvalidArgument(
+                "cannot use storage option use_composefs: layers are plain directories here; remove the option"
+            )
+        _ = self.size_limit, self.inode_limit
+        if self.option("min_space"):
+            parse_size(self.option("min_space") or "", "min_space")
+        program = self.option("mount_program")
+        if program and not os.access(program, os.X_OK):
+            raise InvalidArgument(
+                f"cannot use mount_program {program}: there is no such program; install fuse-overlayfs, or remove the "
+                f"option so that the kernel mounts overlay"
+            )
+        if self.force_mask is not None and not program:
+            raise InvalidArgument("cannot use force_mask without mount_program: the kernel would show the forced modes")
+        if self.driver == "vfs" and self.mount_options:
+            raise InvalidArgument(
+                "cannot use storage option mountopt: the driver vfs mounts nothing; remove the option"
+            )
+
+    def _given(self) -> dict[str, str]:
+        """Options by their plain names. Those of another driver count for nothing, as in storage.conf."""
+        found: dict[str, str] = {}
+        for text in self.driver_options:
+            name, _, value = text.partition("=")
+            name = name.strip().removeprefix("storage.").removeprefix(f"{self.driver}.").removeprefix(".")
+            if "." not in name:
+                found[name] = value.strip()
+        return found
 
 
 def load(
@@ -100,67 +176,36 @@ def load(
     STORAGE_OPTS, then the arguments that are not empty (crio.conf's root, runroot, storage_driver, storage_option).
 
     The file is $CONTAINERS_STORAGE_CONF, else /etc/containers/storage.conf, else /usr/share/containers/storage.conf.
-    Raises InvalidArgument if it is not valid TOML or a value has the wrong type.
+    Each of the last three adds its driver options to the earlier ones' but for STORAGE_OPTS, which replaces the file's;
+    those of a file for another driver than the one in effect do not count. Raises InvalidArgument if the file is not
+    valid or a value has the wrong type.
     """
+    from crio.storage import storageconf  # lazy: it reads TOML, which workers that are given options do not need
+
     environ = os.environ if environ is None else environ
-    options = StoreOptions()
-    path = environ.get("CONTAINERS_STORAGE_CONF", "")
-    for candidate in [path] if path else [SYSTEM_CONF, VENDOR_CONF]:
-        try:
-            data = read_bounded(candidate, _MAX_CONF)
-        except FileNotFoundError:
-            continue
-        options = parse(data, candidate, options)
-        break
+    options = storageconf.read(environ, StoreOptions())
     if environ.get("STORAGE_DRIVER"):
         options = msgspec.structs.replace(options, driver=environ["STORAGE_DRIVER"])
     if environ.get("STORAGE_OPTS"):
         options = msgspec.structs.replace(options, driver_options=_split_options(environ["STORAGE_OPTS"]))
-    if driver and driver != options.driver:
-        # Options of storage.conf were meant for its own driver.
-        options = msgspec.structs.replace(options, driver=driver, driver_options=())
     return _place_stores(
         msgspec.structs.replace(
             options,
             graphroot=graphroot or options.graphroot,
             runroot=runroot or options.runroot,
-            driver_options=tuple(driver_options) or options.driver_options,
+            driver=driver or options.driver,
+            driver_options=(*options.driver_options, *driver_options),
             imagestore=imagestore or options.imagestore,
         )
     )
 
 
-def parse(data: bytes, path: str, base: StoreOptions) -> StoreOptions:
-    """`base` changed by one storage.conf. Keys that have no meaning here are passed over, as by the other tools."""
-    try:
-        document = tomllib.loads(data.decode())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InvalidArgument(f"cannot read {path}: {error}") from None
-    storage = _table(document, "storage", path)
-    options = _table(storage, "options", path)
-    driver = _text(storage, "driver", path) or base.driver
-    pairs: list[str] = []
-    for table in (options, _table(options, driver, path)):
-        for key, value in table.items():
-            if isinstance(value, (str, bool)):
-                text = ("true" if value else "false") if isinstance(value, bool) else value
-                pairs.append(f"{driver}.{key}={text}")
-    others = options.get("additionalimagestores") or []
-    if not isinstance(others, list) or not all(isinstance(other, str) for other in others):
-        raise InvalidArgument(f"cannot read {path}: additionalimagestores is not a list of paths")
-    transient = storage.get("transient_store", base.transient)
-    if not isinstance(transient, bool):
-        raise InvalidArgument(f"cannot read {path}: transient_store is neither true nor false")
-    return msgspec.structs.replace(
-        base,
-        driver=driver,
-        graphroot=_text(storage, "graphroot", path) or base.graphroot,
-        runroot=_text(storage, "runroot", path) or base.runroot,
-        imagestore=_text(storage, "imagestore", path) or base.imagestore,
-        driver_options=tuple(pairs) or base.driver_options,
-        additional_image_stores=tuple(others) or base.additional_image_stores,
-        transient=transient,
-    )
+def parse_size(text: str, key: str) -> int:
+    """Bytes of a size such as 10G, 512MiB or 1048576; units are powers of 1024. Raises InvalidArgument."""
+    match = _SIZE.fullmatch(text.strip())
+    if match is None:
+        raise InvalidArgument(f"cannot use storage option {key}={text}: write a size as 10G, 512M or 1048576")
+    return int(match[1]) << 10 * " kmgtpe".index(match[2].lower() or " ")
 
 
 def _place_stores(options: StoreOptions) -> StoreOptions:
@@ -182,22 +227,8 @@ def _split_options(text: str) -> tuple[str, ...]:
     found: list[str] = []
     for part in text.split(","):
         key = part.partition("=")[0].rpartition(".")[2]
-        if found and "." not in part.partition("=")[0] and key not in _KNOWN:
+        if found and "." not in part.partition("=")[0] and key not in _ANY:
             found[-1] += f",{part}"
         elif part:
             found.append(part)
     return tuple(found)
-
-
-def _table(parent: Mapping[str, object], key: str, path: str) -> dict[str, object]:
-    value = parent.get(key, {})
-    if not isinstance(value, dict):
-        raise InvalidArgument(f"cannot read {path}: {key} is not a table")
-    return value
-
-
-def _text(table: Mapping[str, object], key: str, path: str) -> str:
-    value = table.get(key, "")
-    if not isinstance(value, str):
-        raise InvalidArgument(f"cannot read {path}: {key} is not a text")
-    return os.path.expandvars(value)

@@ -23,7 +23,7 @@ from crio.storage import accounting, records
 from crio.storage.accounting import Accounts
 from crio.storage.containers import ContainerStore
 from crio.storage.driver.base import Driver, MountOptions
-from crio.storage.driver.make import make_driver
+from crio.storage.driver.make import check_root, make_driver
 from crio.storage.idmaps import IdMaps, shift_tree
 from crio.storage.images import ImageStore
 from crio.storage.indexfile import Syncer
@@ -68,9 +68,11 @@ class Store:
     def open(cls, options: StoreOptions) -> Store:
         """Open the store and make it if there is none; what dead writers left half-made is removed.
 
-        Raises InvalidArgument for options that cannot be used, DataLoss for damaged index files, OSError.
+        Raises InvalidArgument for options that cannot be used, FailedPrecondition if this root or file system cannot
+        be used with them, DataLoss for damaged index files, OSError.
         """
         options.check()
+        check_root(options)
         graphroot, runroot, name = options.graphroot, options.runroot, options.driver
         image_root = options.imagestore if options.imagestore != graphroot else None
         for root in (graphroot, runroot, image_root):
@@ -177,6 +179,7 @@ class Store:
             sync=self.options.sync,
             native_whiteouts=self.driver.native_whiteouts,
             ignore_chown_errors=self.options.flag("ignore_chown_errors"),
+            force_mask=self.options.force_mask,
         )
 
     def layer_tar(self, id: str) -> Iterator[bytes]:
@@ -487,6 +490,15 @@ class Store:
             if not mode & stat.S_IXOTH:
                 os.chmod(directory, mode | stat.S_IXOTH)
             directory = os.path.dirname(directory)
+
+    def limit_container(self, id: str, *, size: int | None = None, inodes: int | None = None) -> None:
+        """Limit what a container may write into its root file system, in bytes and files; before its first mount.
+
+        Replaces the limits of storage.conf; None is none. Raises InvalidArgument or FailedPrecondition where driver or
+        file system cannot, naming what is missing.
+        """
+        with self.layer_store.table.writing():
+            self.driver.limit(self.container(id).layer, size, inodes)
 
     def unmount_container(self, id: str, *, wholly: bool = False) -> bool:
         """Count one user less, or none at all with `wholly`; whether it is still mounted."""

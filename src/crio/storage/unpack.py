@@ -34,17 +34,27 @@ _MAX_ID = 0xFFFFFFFE
 _MAX_TIME = (1 << 63) - 1
 _MIN_TIME = -(1 << 31) * 1_000_000_000
 _ODD = re.compile(rb"(?:^|/)\.{0,2}(?:/|$)")
-_REFUSED_XATTRS = (b"trusted.overlay.", b"user.overlay.", b"security.selinux")
+_OVERRIDE = "user.containers.override_stat"
+"""Where fuse-overlayfs looks for owner and mode (`driver/fuse.py`)."""
+_REFUSED_XATTRS = (b"trusted.overlay.", b"user.overlay.", b"user.containers.override_stat", b"security.selinux")
 
 
 class Unpacker:
     """Takes members and their data in the archive's order. `close` must be called, also after an error."""
 
     def __init__(
-        self, root_fd: int, aside_fd: int, *, native_whiteouts: bool = True, ignore_chown_errors: bool = False
+        self,
+        root_fd: int,
+        aside_fd: int,
+        *,
+        native_whiteouts: bool = True,
+        ignore_chown_errors: bool = False,
+        force_mask: int | None = None,
     ) -> None:
         """Files go below `root_fd`. What a later member replaces is moved to `aside_fd`, another directory of the
         same file system, because tar-split data still need it. Both descriptors stay the caller's.
+
+        With `force_mask` every file and directory gets this mode, and its own is kept in an attribute.
         """
         self.uids: set[int] = set()
         self.gids: set[int] = set()
@@ -55,6 +65,7 @@ class Unpacker:
         self._aside = aside_fd
         self._native_whiteouts = native_whiteouts
         self._ignore_chown_errors = ignore_chown_errors
+        self._force_mask = force_mask
         self._directories: OrderedDict[bytes, int] = OrderedDict()
         self._directory_times: dict[bytes, int] = {}
         self._whiteouts: set[bytes] = set()
@@ -152,6 +163,8 @@ class Unpacker:
         os.fchmod(fd, entry.mode)
         if entry.xattrs:
             _set_xattrs(entry, fd)
+        if self._force_mask is not None:
+            self._force_mode(fd, entry.uid, entry.gid, entry.mode, self._force_mask)
         mtime = _time(entry)
         os.utime(fd, ns=(mtime, mtime))
         self._fd = -1
@@ -193,6 +206,8 @@ class Unpacker:
             self._chown(fd, entry)
             os.fchmod(fd, entry.mode)
             _set_xattrs(entry, fd)
+            if self._force_mask is not None:
+                self._force_mode(fd, entry.uid, entry.gid, entry.mode, self._force_mask)
             if opaque:
                 os.setxattr(fd, overlay.OPAQUE, b"y")
         except BaseException:
@@ -276,6 +291,10 @@ class Unpacker:
             if not self._ignore_chown_errors:
                 raise
 
+    def _force_mode(self, fd: int, uid: int, gid: int, mode: int, mask: int) -> None:
+        os.setxattr(fd, _OVERRIDE, f"{uid}:{gid}:{mode:04o}".encode())
+        os.fchmod(fd, mask)
+
     # Directories and what is in the way
 
     def _directory(self, name: bytes, *, revive: bool = True) -> int:
@@ -315,6 +334,8 @@ class Unpacker:
         fd = os.open(base, _OPEN_DIRECTORY | os.O_NOFOLLOW, dir_fd=parent_fd)
         self._keep(name, fd)
         os.fchmod(fd, 0o755)
+        if self._force_mask is not None:
+            self._force_mode(fd, 0, 0, 0o755, self._force_mask)
         if opaque:
             os.setxattr(fd, overlay.OPAQUE, b"y")
         return fd

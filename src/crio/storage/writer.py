@@ -70,6 +70,7 @@ class LayerWriter:
         sync: bool,
         native_whiteouts: bool,
         ignore_chown_errors: bool,
+        force_mask: int | None,
     ) -> None:
         self._content = content
         self._aside = f"{content}-aside"
@@ -95,6 +96,7 @@ class LayerWriter:
             self._aside_fd,
             native_whiteouts=native_whiteouts,
             ignore_chown_errors=ignore_chown_errors,
+            force_mask=force_mask,
         )
         self._split = TarSplitWriter(tar_split)
 

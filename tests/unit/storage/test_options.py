@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from crio.base.errors import InvalidArgument
-from crio.storage.options import StoreOptions, load, parse
+from crio.storage.options import StoreOptions, load, parse_size
 
 CONF = b"""
 [storage]
@@ -40,7 +40,7 @@ def test_file_then_environment_then_arguments(tmp_path: Path) -> None:
     assert (options.mount_options, options.imagestore) == (["noexec"], "/i")
     options = load(environ={**environ, "STORAGE_DRIVER": "vfs"})
     assert options.driver == "vfs"
-    assert load(environ=environ, driver="vfs").driver_options == ()
+    assert load(environ=environ, driver="vfs").mount_options == []
 
 
 def test_no_file_means_the_defaults(tmp_path: Path) -> None:
@@ -59,22 +59,6 @@ def test_stores_given_as_driver_options() -> None:
 
 
 @pytest.mark.parametrize(
-    "text",
-    [
-        b"[storage",
-        b"\xff",
-        b"storage = 1",
-        b"[storage]\ndriver = 5",
-        b"[storage]\ntransient_store = 'x'",
-        b"[storage.options]\nadditionalimagestores = 'x'",
-    ],
-)
-def test_broken_files_are_named(text: bytes) -> None:
-    with pytest.raises(InvalidArgument, match=r"/etc/x\.conf"):
-        parse(text, "/etc/x.conf", StoreOptions())
-
-
-@pytest.mark.parametrize(
     ("options", "hint"),
     [
         (StoreOptions(driver="devicemapper"), "overlay"),
@@ -82,13 +66,46 @@ def test_broken_files_are_named(text: bytes) -> None:
         (StoreOptions(driver="zfs"), "OpenZFS"),
         (StoreOptions(driver="floppy"), "known are"),
         (StoreOptions(graphroot="relative"), "absolute"),
-        (StoreOptions(driver_options=["overlay.mount_program=/usr/bin/fuse-overlayfs"]), "mount_program"),
-        (StoreOptions(driver_options=["overlay.size=10G"]), "quota"),
+        (StoreOptions(runroot="relative"), "runroot"),
+        (StoreOptions(imagestore="relative"), "imagestore"),
+        (StoreOptions(additional_image_stores=["relative"]), "additional"),
+        (StoreOptions(driver_options=["overlay.mount_program=/nonexistent"]), "install fuse-overlayfs"),
+        (StoreOptions(driver_options=["overlay.use_composefs=true"]), "remove the option"),
+        (StoreOptions(driver_options=["overlay.force_mask=shared"]), "mount_program"),
+        (StoreOptions(driver_options=["overlay.force_mask=9"]), "octal"),
+        (StoreOptions(driver_options=["overlay.size=ten"]), "10G"),
+        (StoreOptions(driver_options=["overlay.inodes=ten"]), "number of files"),
+        (StoreOptions(driver_options=["overlay.skip_mount_home=perhaps"]), "neither true nor false"),
+        (StoreOptions(driver_options=["overlay.mount_opt=nodev"]), "mountopt"),
+        (StoreOptions(driver="vfs", driver_options=["vfs.mountopt=nodev"]), "mounts nothing"),
+        (StoreOptions(driver="btrfs", driver_options=["btrfs.min_space=x"]), "min_space"),
     ],
 )
 def test_what_cannot_be_used_says_what_to_do(options: StoreOptions, hint: str) -> None:
     with pytest.raises(InvalidArgument, match=hint):
         options.check()
+
+
+def test_what_is_said_for_another_driver_counts_for_nothing() -> None:
+    options = StoreOptions(driver="vfs", driver_options=["overlay.mountopt=nodev", "btrfs.size=1G"])
+    options.check()
+    assert (options.mount_options, options.size_limit) == ([], None)
+
+
+def test_limits() -> None:
+    options = StoreOptions(driver_options=["overlay.size=10G", ".inodes=5000", "overlay.size=1.5"])
+    with pytest.raises(InvalidArgument, match="size"):
+        options.check()
+    options = StoreOptions(driver_options=["storage.overlay.size=512MiB", "inodes=0"])
+    assert (options.check().size_limit, options.inode_limit) == (512 << 20, None)
+    assert [parse_size(text, "size") for text in ("0", "1k", "2g", "3Tb", "7B")] == [0, 1024, 2 << 30, 3 << 40, 7]
+
+
+def test_forced_modes() -> None:
+    masks = [
+        StoreOptions(driver_options=[f"force_mask={text}"]).force_mask for text in ("", "shared", "private", "0750")
+    ]
+    assert masks == [None, 0o755, 0o700, 0o750]
 
 
 def test_flags_are_true_or_false() -> None:

@@ -59,6 +59,12 @@ class Driver(Protocol):
     def sync(self, id: str) -> None:
         """Bring onto the disk what `create` did itself; the content that was moved in is there already."""
 
+    def limit(self, id: str, size: int | None, inodes: int | None) -> None:
+        """Limit what a container can write to `size` bytes and `inodes` files, None for no limit; before it is mounted.
+
+        Raises InvalidArgument or FailedPrecondition, saying what is missing, where that cannot be.
+        """
+
     def remove(self, id: str, discard: Callable[[str], None]) -> None:
         """Take a layer away; its directory is handed to `discard`, which moves and later deletes it."""
 

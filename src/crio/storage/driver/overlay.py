@@ -7,6 +7,7 @@ Layout of `home/ID`: `diff` (files), `link` (its short name), `lower` (short nam
 from __future__ import annotations
 
 import base64
+import contextlib
 import errno
 import logging
 import os
@@ -22,6 +23,7 @@ from crio.linux import mount as mnt
 from crio.linux.overlay import MAX_LAYERS, OverlayMount, mount_overlay
 from crio.linux.sync import sync_file
 from crio.storage.deletion import delete_tree
+from crio.storage.driver import fuse, projects
 from crio.storage.driver.base import MountOptions
 from crio.storage.driver.shifted import can_shift, shifted_homes
 
@@ -47,7 +49,6 @@ _DEFAULTS = frozenset(("", "rw", "dev", "suid", "exec", "defaults"))
 
 class OverlayDriver:
     name = "overlay"
-    native_whiteouts = True
 
     def __init__(
         self,
@@ -57,14 +58,26 @@ class OverlayDriver:
         other_homes: Sequence[str] = (),
         mount_options: Sequence[str] = (),
         skip_mount_home: bool = False,
+        mount_program: str = "",
+        force_mask: int | None = None,
+        size: int | None = None,
+        inodes: int | None = None,
     ) -> None:
-        """`image_home` takes image layers if they are kept apart; `other_homes` are read-only stores'."""
+        """`image_home` takes image layers if they are kept apart; `other_homes` are read-only stores'.
+
+        `mount_program` mounts in the kernel's place, and may keep modes other than the image's (`force_mask`). `size`
+        in bytes and `inodes` limit each container's layer.
+        """
+        self.native_whiteouts = not mount_program
         self.home = home
         self._image_home = image_home or home
         self.writable_homes: Sequence[str] = list(dict.fromkeys((home, self._image_home)))
         self._homes = list(dict.fromkeys((home, self._image_home, *other_homes)))
         self._mount_options = mount_options
         self._skip_mount_home = skip_mount_home
+        self._program = mount_program
+        self._force_mask = force_mask
+        self._size, self._inodes = size, inodes
         self._volatile = True
         self._shifts_ids: bool | None = None
 
@@ -74,14 +87,20 @@ class OverlayDriver:
             os.makedirs(os.path.join(home, "l"), mode=0o755, exist_ok=True)
         marker = os.path.join(self.home, ".has-mount-program")
         try:
-            if read_bounded(marker, 16).strip() == b"true":
-                raise FailedPrecondition(
-                    f"cannot use the store at {self.home}: it was made for a mount program (fuse-overlayfs), whose "
-                    f"deletion marks the kernel does not know; use another root or empty this one"
-                )
+            present = read_bounded(marker, 16).strip()
         except FileNotFoundError:
-            Path(marker).write_bytes(b"false")
+            present = b""
+        if present == b"true" and not self._program:
+            raise FailedPrecondition(
+                f"cannot use the store at {self.home}: it was made for a mount program (fuse-overlayfs), whose "
+                f"deletion marks the kernel does not know; set mount_program, use another root, or empty this one"
+            )
+        wanted = b"true" if self._program else b"false"
+        if present != wanted:
+            Path(marker).write_bytes(wanted)
             os.chmod(marker, 0o600)
+        if self._size or self._inodes:
+            projects.check(self.home)
 
     def attach_home(self) -> None:
         # Containers' mounts must not spread to other mount namespaces, where they would keep layers busy.
@@ -95,7 +114,7 @@ class OverlayDriver:
 
     def shifts_ids(self) -> bool:
         if self._shifts_ids is None:
-            self._shifts_ids = can_shift(self._homes)
+            self._shifts_ids = not self._program and can_shift(self._homes)
         return self._shifts_ids
 
     def exists(self, id: str) -> bool:
@@ -126,6 +145,9 @@ class OverlayDriver:
         os.chmod(diff, mode)
         if owner != (0, 0):
             os.chown(diff, *owner)
+        if self._force_mask is not None:
+            os.chmod(diff, self._force_mask)
+            os.setxattr(diff, fuse.OVERRIDE, self._root_override(parent))
         failpoint("storage.overlay.create.content")
         link = base64.b32encode(secrets.token_bytes(17)).decode()[:_LINK_LENGTH]
         os.symlink(f"../{id}/diff", os.path.join(home, "l", link))
@@ -136,6 +158,8 @@ class OverlayDriver:
             _write(os.path.join(place, "lower"), lower)
         else:
             os.mkdir(os.path.join(place, "empty"), 0o700)
+        if not image and (self._size or self._inodes):
+            projects.limit(place, self._size, self._inodes)
         failpoint("storage.overlay.create.done")
 
     def sync(self, id: str) -> None:
@@ -163,7 +187,11 @@ class OverlayDriver:
                     pass
             failpoint("storage.overlay.remove.unlinked")
             if os.path.lexists(place):
+                projects.release(place)
                 discard(place)
+
+    def limit(self, id: str, size: int | None, inodes: int | None) -> None:
+        projects.limit(self._require(id), size, inodes)
 
     def mount(self, id: str, options: MountOptions) -> str:
         place = self._require(id)
@@ -283,6 +311,9 @@ class OverlayDriver:
         if plan.work is not None:
             # A volatile mount leaves this behind, and the kernel refuses to mount over it.
             delete_tree(os.path.join(plan.work, "work/incompat/volatile"))
+        if self._program:
+            fuse.mount(self._program, plan, forced_modes=self._force_mask is not None)
+            return
         try:
             mount_overlay(plan, home=self.home)
         except OSError as error:
@@ -294,6 +325,13 @@ class OverlayDriver:
                 OverlayMount(plan.target, plan.lowers, plan.upper, plan.work, without, plan.flags), home=self.home
             )
             self._volatile = False
+
+    def _root_override(self, parent: str | None) -> bytes:
+        """What a layer's root directory is in the container: as in its parent."""
+        if parent is not None:
+            with contextlib.suppress(OSError):
+                return os.getxattr(os.path.join(self._require(parent), "diff"), fuse.OVERRIDE)
+        return fuse.override(0, 0, 0o555)
 
     def _mend(self, place: str, merged: str, plan: OverlayMount) -> None:
         """Something of the layer is not there: make what can be made again, and say what cannot."""

@@ -6,20 +6,16 @@ and btrfs are used). For tests, and for kernels or file systems without overlay.
 
 from __future__ import annotations
 
-import asyncio
-import errno
 import os
 import stat
 from collections.abc import Callable, Iterable, Sequence
 
-from crio.base.errors import NotFound
-from crio.base.process import run
+from crio.base.errors import InvalidArgument, NotFound
 from crio.linux.overlay import OPAQUE
 from crio.linux.sync import syncfs
 from crio.storage.deletion import delete_tree
 from crio.storage.driver.base import MountOptions
-
-_COPY_TIMEOUT = 3600.0
+from crio.storage.driver.merge import copy_tree, drop_marks, is_opaque, is_whiteout
 
 
 class VfsDriver:
@@ -59,12 +55,11 @@ class VfsDriver:
                 os.mkdir(place, 0o555)
             else:
                 os.rename(staged, place)
-                _drop_marks(place)
+                drop_marks(place)
             os.chmod(place, 0o555)
             return
         os.mkdir(place, 0o700)
-        # A plain copy of everything; cp knows reflinks, holes, links, owners, times and attributes.
-        asyncio.run(run(["cp", "-a", "--reflink=auto", f"{below}/.", place], timeout=_COPY_TIMEOUT))
+        copy_tree(below, place)
         if staged is not None:
             _merge(staged, place)
         status = os.stat(below)
@@ -77,6 +72,12 @@ class VfsDriver:
             syncfs(fd)
         finally:
             os.close(fd)
+
+    def limit(self, id: str, size: int | None, inodes: int | None) -> None:
+        if size is not None or inodes is not None:
+            raise InvalidArgument(
+                "cannot limit the size of a container: the storage driver vfs has no quotas; use overlay"
+            )
 
     def remove(self, id: str, discard: Callable[[str], None]) -> None:
         for home in self.writable_homes:
@@ -123,10 +124,10 @@ def _merge(source: str, target: str) -> None:
     for entry in children:
         status = entry.stat(follow_symlinks=False)
         path = os.path.join(target, entry.name)
-        if _is_whiteout(status):
+        if is_whiteout(status):
             _clear(path)
         elif stat.S_ISDIR(status.st_mode):
-            if _is_opaque(entry.path) or not os.path.isdir(path) or os.path.islink(path):
+            if is_opaque(entry.path) or not os.path.isdir(path) or os.path.islink(path):
                 _clear(path)
                 os.mkdir(path, 0o700)
             _merge(entry.path, path)
@@ -136,19 +137,6 @@ def _merge(source: str, target: str) -> None:
             os.rename(entry.path, path)
 
 
-def _drop_marks(path: str) -> None:
-    """A base layer has nothing to delete."""
-    for directory, names, files in os.walk(path):
-        for name in files:
-            file = os.path.join(directory, name)
-            if _is_whiteout(os.lstat(file)):
-                os.unlink(file)
-        for name in names:
-            child = os.path.join(directory, name)
-            if not os.path.islink(child) and _is_opaque(child):
-                os.removexattr(child, OPAQUE)
-
-
 def _copy_metadata(source: str, target: str, status: os.stat_result) -> None:
     os.chown(target, status.st_uid, status.st_gid)
     os.chmod(target, stat.S_IMODE(status.st_mode))
@@ -156,19 +144,6 @@ def _copy_metadata(source: str, target: str, status: os.stat_result) -> None:
         if name != OPAQUE:
             os.setxattr(target, name, os.getxattr(source, name))
     os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))
-
-
-def _is_whiteout(status: os.stat_result) -> bool:
-    return stat.S_ISCHR(status.st_mode) and status.st_rdev == 0
-
-
-def _is_opaque(path: str) -> bool:
-    try:
-        return os.getxattr(path, OPAQUE) == b"y"
-    except OSError as error:
-        if error.errno in (errno.ENODATA, errno.ENOTSUP):
-            return False
-        raise
 
 
 def _clear(path: str) -> None:

@@ -1,0 +1,72 @@
+"""Where no file system with project quotas can be mounted, only refusals are tested."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from contract.file_systems import FULL, make_files, mounted
+from crio.linux import quota
+
+pytestmark = pytest.mark.root
+
+
+@pytest.fixture(scope="module")
+def limited() -> Iterator[Path]:
+    if not shutil.which("mkfs.xfs"):
+        pytest.skip("needs xfsprogs")
+    try:
+        with mounted("xfs", options="prjquota") as path:
+            yield path
+    except subprocess.CalledProcessError:
+        pytest.skip("this kernel has no project quotas")
+
+
+@pytest.fixture
+def plain(tmp_path: Path) -> Iterator[int]:
+    fd = os.open("/proc", os.O_RDONLY)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def test_a_file_system_without_quotas(plain: int) -> None:
+    assert not quota.is_enforced(plain)
+    with pytest.raises(OSError, match=r".+") as raised:
+        quota.project(plain)
+    assert raised.value.errno in (errno.ENOTTY, errno.EOPNOTSUPP)
+    with pytest.raises(OSError, match=r".+"):
+        quota.limit(plain, 5, size=1)
+    with pytest.raises(OSError, match=r".+"):
+        quota.use(plain, 5)
+
+
+def test_a_directory_is_limited(limited: Path) -> None:
+    place = limited / "d"
+    place.mkdir()
+    fd = os.open(place, os.O_RDONLY)
+    try:
+        assert quota.is_enforced(fd)
+        assert quota.project(fd) == 0
+        quota.set_project(fd, 4711)
+        quota.limit(fd, 4711, size=1 << 20, inodes=5)
+        with pytest.raises(OSError, match=FULL):
+            (place / "big").write_bytes(bytes(2 << 20))
+        (place / "big").unlink()
+        with pytest.raises(OSError, match=FULL):
+            make_files(place, 10)
+        use = quota.use(fd, 4711)
+        assert (use.byte_limit, use.inode_limit, use.inodes) == (1 << 20, 5, 5)
+        quota.limit(fd, 4711)
+        (place / "big").write_bytes(bytes(2 << 20))
+        assert quota.use(fd, 4711).bytes >= 2 << 20
+        assert quota.use(fd, 4712) == quota.ProjectUse(0, 0, 0, 0)
+    finally:
+        os.close(fd)
