@@ -11,6 +11,7 @@ import contextlib
 import logging
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -24,11 +25,17 @@ from crio.image.errors import BadImage
 from crio.image.platforms import HostPlatform, choose
 from crio.image.progress import LayerState, Progress, Stage
 from crio.image.source.base import ImageSource
+from crio.image.source.encrypted import unlocked
 from crio.image.staging import PARALLEL, StagedLayer, Stager
+from crio.image.trust import signatures as trust
+from crio.image.trust.signatures import Signature
 from crio.spec import docker_image, oci_image
 from crio.spec.docker_image import Schema1Manifest
 from crio.spec.oci_image import Descriptor, Index, Manifest
 from crio.storage.store import Store
+
+if TYPE_CHECKING:
+    from crio.image.trust.admission import Admission
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +52,11 @@ class _Resolved(msgspec.Struct):
     digest: Digest
     lists: list[tuple[Digest, bytes]] = msgspec.field(default_factory=list)
 
+    @property
+    def signed(self) -> bytes:
+        """What signatures of the manifest are made over."""
+        return schema1.payload(self.raw) if isinstance(self.manifest, Schema1Manifest) else self.raw
+
 
 class Copied(msgspec.Struct, frozen=True):
     image_id: str
@@ -56,7 +68,7 @@ class Copier:
     """Copies images into one store. Thread-safe: pulls that need the same layer at the same time fetch it once."""
 
     def __init__(self, store: Store, host: HostPlatform) -> None:
-        self._store = store
+        self.store = store
         self._host = host
         self._stager = Stager(store)
 
@@ -68,14 +80,21 @@ class Copier:
         scope: Cancellation,
         progress: Progress,
         what: str,
+        admission: Admission | None = None,
+        keys_directory: str = "",
     ) -> Copied:
         """Put the image into the store under `names`. `wanted` is the digest that it must have, if one was asked for.
 
-        Raises NotFound, BadImage, BadContent, RegistryUnavailable, CredentialsRefused, Cancelled, and what the store
-        raises. Then nothing of it is visible but layers that are whole.
+        `admission` decides whether it may come in, before anything but its manifest is read; `keys_directory` has the
+        private keys for encrypted layers. Raises NotFound, BadImage, BadContent, RegistryUnavailable,
+        CredentialsRefused, SignatureValidationFailed, PermissionDenied, Cancelled, and what the store raises. Then
+        nothing of it is visible but layers that are whole.
         """
         resolved = self._resolve(source, wanted, what)
         scope.check()
+        signatures = admission.admit(resolved.signed, resolved.digest) if admission is not None else ()
+        if isinstance(resolved.manifest, Manifest):
+            source = unlocked(source, resolved.manifest.layers, keys_directory, what)
         if isinstance(resolved.manifest, Schema1Manifest):
             config_data, top = self._copy_schema1(source, resolved.manifest, scope, progress, what)
         else:
@@ -85,16 +104,22 @@ class Copier:
         config = parse_config(config_data, what)
         image_id = digest_of(config_data).partition(":")[2]
         digest = resolved.lists[0][0] if resolved.lists else resolved.digest
-        self._store.put_image(
+        self.store.put_image(
             image_id,
             layer=top,
             names=names,
             digest=digest,
             created=config.created or "",
-            metadata=_metadata(resolved.digest),
-            big_data=_big_data(digest_of(config_data), config_data, resolved),
+            metadata=trust.metadata(signatures, resolved.digest, self._metadata(image_id)),
+            big_data=_big_data(digest_of(config_data), config_data, resolved, signatures),
         )
         return Copied(image_id, digest)
+
+    def _metadata(self, image_id: str) -> str:
+        try:
+            return self.store.image(image_id).metadata
+        except NotFound:
+            return ""
 
     # Documents
 
@@ -163,7 +188,7 @@ class Copier:
         parent: str | None = None
         present = 0
         for layer, diff_id in zip(layers, diff_ids, strict=True):
-            record = self._store.find_layer(parent, diff_id)
+            record = self.store.find_layer(parent, diff_id)
             if record is None:
                 break
             parent = record.id
@@ -212,20 +237,17 @@ def _digest_of_document(served: Served, document: Manifest | Index | Schema1Mani
     return digest_of(schema1.payload(served.data) if isinstance(document, Schema1Manifest) else served.data)
 
 
-def _big_data(config_digest: Digest, config: bytes, resolved: _Resolved) -> dict[str, bytes]:
+def _big_data(
+    config_digest: Digest, config: bytes, resolved: _Resolved, signatures: Sequence[Signature]
+) -> dict[str, bytes]:
     """The image's data under the keys, and in the order, that containers/storage's other users expect."""
-    hexadecimal = resolved.digest.partition(":")[2]
     return {
         config_digest: config,
         **{f"manifest-{digest}": data for digest, data in resolved.lists},
         f"manifest-{resolved.digest}": resolved.raw,
         "manifest": resolved.raw,
-        f"signature-{hexadecimal}": b"",
+        **trust.big_data(signatures, resolved.digest),
     }
-
-
-def _metadata(digest: Digest) -> str:
-    return msgspec.json.encode({"signatures-sizes": {digest: []}}).decode()
 
 
 def _platforms(index: Index) -> str:

@@ -12,6 +12,7 @@ import msgspec
 from crio.base.errors import CrioError, InvalidArgument
 from crio.image.documents import parse_config, parse_document
 from crio.image.errors import BadImage
+from crio.image.source.encrypted import is_encrypted
 from crio.spec.oci_image import MAX_DOCUMENT, ImageConfig, Manifest
 from crio.storage.records import ImageRecord
 from crio.wire import reference
@@ -55,11 +56,21 @@ class ImageInfo:
     @cached_property
     def annotations(self) -> dict[str, str]:
         """The manifest's; none if it cannot be read, since nothing may depend on them."""
+        manifest = self._manifest
+        return (manifest.annotations or {}) if manifest is not None else {}
+
+    @cached_property
+    def encrypted(self) -> bool:
+        """Whether its layers came encrypted: then it takes a key to use them, though they are in the store plain."""
+        return self._manifest is not None and is_encrypted(self._manifest.layers)
+
+    @cached_property
+    def _manifest(self) -> Manifest | None:
         try:
             document = parse_document(self.read("manifest"), "", self._what)
         except CrioError:
-            return {}
-        return (document.annotations or {}) if isinstance(document, Manifest) else {}
+            return None
+        return document if isinstance(document, Manifest) else None
 
     @property
     def labels(self) -> dict[str, str]:

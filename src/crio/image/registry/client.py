@@ -20,6 +20,7 @@ from crio.image.registry.authorization import Authorization
 from crio.image.registry.challenge import parse_challenges
 from crio.image.registry.http import HttpClient, Response, TransportFailed, Url, parse_url
 from crio.image.registry.retry import ATTEMPTS, Backoff, retry_after
+from crio.spec import oci_image
 from crio.spec.oci_image import MAX_DOCUMENT
 
 T = TypeVar("T")
@@ -142,6 +143,34 @@ class RegistryClient:
         documents.verify(data, digest, f"blob {digest} from {self.host}")
         return data
 
+    def referrers(self, digest: Digest) -> Served | None:
+        """The index of what refers to this manifest; None if the registry does not tell (distribution spec 1.1)."""
+
+        def fetch() -> Served | None:
+            with self._get(f"referrers/{digest}", {"Accept": oci_image.INDEX}, self._scope) as response:
+                served_as = response.header("Content-Type")
+                if response.status != 200 or not served_as.startswith(oci_image.INDEX):
+                    return None
+                return Served(response.read_all(MAX_DOCUMENT), served_as)
+
+        return self._retried(fetch, _QUICK_ATTEMPTS)
+
+    def signature_list(self, digest: Digest) -> bytes | None:
+        """The OpenPGP signatures of a manifest as the registry's own extension lists them; None if it has none."""
+
+        def fetch() -> bytes | None:
+            with self._get("/v2/", {}, self._scope) as response:
+                if response.header("X-Registry-Supports-Signatures") != "1":
+                    return None
+            path = f"/extensions/v2/{self._endpoint.reference.path}/signatures/{digest}"
+            with self._get(path, {}, self._scope) as response:
+                if response.status == 404:
+                    return None
+                self._check_status(response, f"signatures of {digest}")
+                return response.read_all(MAX_DOCUMENT)
+
+        return self._retried(fetch, _QUICK_ATTEMPTS)
+
     def _open_blob(
         self, digest: Digest, position: int, stop: int | None, urls: tuple[str, ...], scope: Cancellation
     ) -> Response:
@@ -176,9 +205,12 @@ class RegistryClient:
         raise last
 
     def _get(self, path: str, headers: Mapping[str, str], scope: Cancellation) -> Response:
-        """GET below the repository, with what authorization it takes. The status may still be an error."""
+        """GET below the repository, or below the host if `path` begins with a slash, with what authorization it takes.
+
+        The status may still be an error.
+        """
         base, authorization = self._settle()
-        url = parse_url(f"{base}/{path}")
+        url = parse_url(f"{base.scheme}://{base.authority}{path}" if path.startswith("/") else f"{base}/{path}")
         for last in (False, False, True):
             sent = authorization.header
             response = self._follow(url, headers, authorization, scope)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from crio.base.ids import Digest
@@ -15,6 +15,30 @@ if TYPE_CHECKING:
 
 SUFFIX = "+encrypted"
 """End of an encrypted layer's media type."""
+
+
+def is_encrypted(layers: Iterable[Descriptor]) -> bool:
+    return any(layer.media_type.endswith(SUFFIX) for layer in layers)
+
+
+def unlocked(source: ImageSource, layers: Sequence[Descriptor], keys_directory: str, what: str) -> ImageSource:
+    """`source` with its encrypted layers opened by the keys in the directory; itself if it has none.
+
+    Every key is asked for at once, also those of layers that nobody will fetch. Raises PermissionDenied if one is
+    missing, BadImage.
+    """
+    keys = unlock_all(layers, keys_directory, what)
+    return EncryptedSource(source, keys) if keys else source
+
+
+def unlock_all(layers: Sequence[Descriptor], keys_directory: str, what: str) -> Mapping[str, LayerKey]:
+    """The keys of the encrypted ones among the layers, by digest. Raises as `unlocked`."""
+    if not is_encrypted(layers):
+        return {}
+    from crio.image.decryption import keys, layer  # lazy: 15 MiB, for encrypted images alone
+
+    node_keys = keys.load(keys_directory) if keys_directory else []
+    return {one.digest: layer.unlock(one, node_keys, what) for one in layers if one.media_type.endswith(SUFFIX)}
 
 
 class EncryptedSource:

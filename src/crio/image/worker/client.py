@@ -24,6 +24,8 @@ from crio.image.worker.messages import (
     Pull,
     StoredImage,
     Update,
+    Verify,
+    Work,
     decode_reply,
     encode,
     error_of,
@@ -77,6 +79,10 @@ class WorkerClient:
     async def load(self, request: Load, on_update: OnUpdate) -> tuple[StoredImage, ...]:
         return await self._call(request, on_update)
 
+    async def verify(self, request: Verify) -> None:
+        """Raises as `trust.stored.verify`; Unavailable if the worker itself came to an end."""
+        await self._call(request, lambda update: None)
+
     async def stop(self) -> None:
         """Cancel all work and wait for the worker's end."""
         self._stopped = True
@@ -86,7 +92,7 @@ class WorkerClient:
             await self._wait_gone(running)
         await self._scope.join()
 
-    async def _call(self, request: Pull | Load, on_update: OnUpdate) -> tuple[StoredImage, ...]:
+    async def _call(self, request: Work, on_update: OnUpdate) -> tuple[StoredImage, ...]:
         if self._stopped:
             raise Cancelled("cannot pull: the daemon is stopping")
         self._last_id += 1

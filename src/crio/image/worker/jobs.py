@@ -12,7 +12,13 @@ from crio.image.cancellation import Cancellation
 from crio.image.copy import Copier
 from crio.image.credential_helper import ask_helper
 from crio.image.credentials import CredentialSources, find
-from crio.image.errors import BadContent, BadImage, CredentialsRefused, RegistryUnavailable
+from crio.image.errors import (
+    BadContent,
+    BadImage,
+    CredentialsRefused,
+    RegistryUnavailable,
+    SignatureValidationFailed,
+)
 from crio.image.platforms import HostPlatform
 from crio.image.progress import Progress
 from crio.image.registry.client import RegistryClient
@@ -25,7 +31,11 @@ from crio.image.source.files import Files, open_files
 from crio.image.source.layout import INDEX_FILE, DirectorySource, LayoutSource, entries_by_name, is_directory_image
 from crio.image.source.registry import RegistrySource
 from crio.image.transfer.kept import KeptBlobs
-from crio.image.worker.messages import LOCAL_TRANSPORTS, Load, Pull, Settings, StoredImage
+from crio.image.trust import registries_d
+from crio.image.trust.admission import Admission, in_directory, in_registry, nowhere
+from crio.image.trust.policy import Policies, Policy, Requirements
+from crio.image.trust.stored import verify
+from crio.image.worker.messages import LOCAL_TRANSPORTS, Load, Pull, Settings, StoredImage, Verify, Work
 from crio.wire import reference
 
 log = logging.getLogger(__name__)
@@ -42,17 +52,27 @@ class Worker:
         self._host = host
         self._http = HttpClient(TlsContexts(), proxies_of(os.environ))
 
-    def run(self, request: Pull | Load, scope: Cancellation, progress: Progress) -> tuple[StoredImage, ...]:
+    def run(self, request: Work, scope: Cancellation, progress: Progress) -> tuple[StoredImage, ...]:
         """The images that are in the store now. Raises CrioError or OSError."""
+        settings = request.settings
         if isinstance(request, Load):
-            return self._load(request.path, request.format, request.names, request.settings, scope, progress)
+            # Whoever may ask for this may also write into the store.
+            return self._load(request.path, request.format, request.names, settings, (), scope, progress)
+        policy = Policies(settings.signature_policy, settings.signature_policy_dir).find(request.namespace)
+        if isinstance(request, Verify):
+            names = [reference.parse(name) for name in request.names]
+            verify(self._copier.store, request.image_id, names, policy, settings.decryption_keys_path)
+            return ()
         transport, colon, rest = request.image.partition(":")
         if colon and transport in LOCAL_TRANSPORTS:
             path, name = _split_path(rest)
-            return self._load(path, transport, (), request.settings, scope, progress, only=name)
-        return (self._pull(request, request.image.removeprefix(_DOCKER), scope, progress),)
+            requirements = policy.requirements_of_file(transport, path) if policy is not None else ()
+            return self._load(path, transport, (), settings, requirements, scope, progress, only=name)
+        return (self._pull(request, request.image.removeprefix(_DOCKER), policy, scope, progress),)
 
-    def _pull(self, request: Pull, image: str, scope: Cancellation, progress: Progress) -> StoredImage:
+    def _pull(
+        self, request: Pull, image: str, policy: Policy | None, scope: Cancellation, progress: Progress
+    ) -> StoredImage:
         """From the first place that has it; the error of the last place if none does."""
         configuration = registries.load()
         settings = request.settings
@@ -63,6 +83,7 @@ class Worker:
             settings.global_auth_file,
         )
         blobs = KeptBlobs(settings.kept_directory) if settings.kept_directory else None
+        signature_places = registries_d.load()
         failures: list[CrioError] = []
         for name in configuration.candidates(image, settings.short_name_mode):
             credentials_for = find(
@@ -75,12 +96,28 @@ class Worker:
                 credential_helpers=configuration.credential_helpers,
             )
             stored_name = str(name.canonical())
+            requirements = policy.requirements(name.canonical()) if policy is not None else ()
             for endpoint in configuration.endpoints(name):
                 place = endpoint.reference
                 client = RegistryClient(self._http, endpoint, credentials_for(place), scope)
                 source = RegistrySource(client, place.target, blobs, scope)
+                find_signatures = in_registry(client, place, signature_places, requirements, self._http, scope)
+                admission = Admission(requirements, name.canonical(), str(name), find_signatures)
                 try:
-                    copied = self._copier.copy(source, [stored_name], name.digest, scope, progress, str(name))
+                    copied = self._copier.copy(
+                        source,
+                        [stored_name],
+                        name.digest,
+                        scope,
+                        progress,
+                        str(name),
+                        admission,
+                        settings.decryption_keys_path,
+                    )
+                except SignatureValidationFailed as error:
+                    # Another place has the same image; another name is another image, which may be signed.
+                    failures.append(error)
+                    break
                 except _TRY_ELSEWHERE as error:
                     failures.append(error)
                     continue
@@ -95,6 +132,7 @@ class Worker:
         form: str,
         names: Sequence[str],
         settings: Settings,
+        requirements: Requirements,
         scope: Cancellation,
         progress: Progress,
         only: str = "",
@@ -109,9 +147,14 @@ class Worker:
             if names and len(found) > 1:
                 raise InvalidArgument(f"cannot give names to what is in {path}: it has {len(found)} images")
             loaded: list[StoredImage] = []
+            admission = Admission(
+                requirements, None, path, in_directory(files) if is_directory_image(files) else nowhere
+            )
             for own, source in found:
                 stored_names = tuple(str(reference.parse(text).canonical()) for text in names) or own
-                copied = self._copier.copy(source, stored_names, None, scope, progress, path)
+                copied = self._copier.copy(
+                    source, stored_names, None, scope, progress, path, admission, settings.decryption_keys_path
+                )
                 loaded.append(StoredImage(copied.image_id, stored_names, copied.digest))
             return tuple(loaded)
         finally:
@@ -166,9 +209,13 @@ def _split_path(text: str) -> tuple[str, str]:
 
 
 def _combined(failures: Sequence[CrioError]) -> CrioError:
-    """The last place is the image's own registry; what mirrors said before stands behind."""
-    last = failures[-1]
-    before = list(dict.fromkeys(error.message for error in failures[:-1]))
+    """The last place is the image's own registry; what mirrors said before stands behind.
+
+    That an image was there and is not trusted is more than that another was not there.
+    """
+    distrusted = [error for error in failures if isinstance(error, SignatureValidationFailed)]
+    last = (distrusted or failures)[-1]
+    before = list(dict.fromkeys(error.message for error in failures if error is not last))
     if before:
         last.message = f"{last.message} (before that: {'; '.join(before)})"[:2048]
         last.args = (last.message,)

@@ -20,7 +20,7 @@ MAX_MESSAGE = 160 << 10
 
 
 class Settings(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The part of [crio.image] that pulls need; sent with each, so that a reload counts from the next one on."""
+    """The part of the configuration that work needs; sent with each, so that a reload counts from the next one on."""
 
     short_name_mode: str = "enforcing"
     global_auth_file: str = ""
@@ -30,6 +30,9 @@ class Settings(msgspec.Struct, frozen=True, omit_defaults=True):
     temporary_directory: str = "/var/tmp"
     kept_directory: str = ""
     """Where pieces of interrupted layers are kept for the next attempt; empty: nowhere."""
+    signature_policy: str = ""
+    signature_policy_dir: str = ""
+    decryption_keys_path: str = ""
 
 
 class Pull(msgspec.Struct, frozen=True, tag="pull", omit_defaults=True):
@@ -48,6 +51,16 @@ class Load(msgspec.Struct, frozen=True, tag="load", omit_defaults=True):
     settings: Settings
     format: str = ""
     names: tuple[str, ...] = ()
+
+
+class Verify(msgspec.Struct, frozen=True, tag="verify", omit_defaults=True):
+    """Whether an image in the store may be used in a namespace, under one of these names."""
+
+    id: int
+    image_id: str
+    names: tuple[str, ...]
+    settings: Settings
+    namespace: str = ""
 
 
 class Cancel(msgspec.Struct, frozen=True, tag="cancel"):
@@ -82,7 +95,8 @@ class Failed(msgspec.Struct, frozen=True, tag="failed"):
     message: str
 
 
-Request: TypeAlias = Pull | Load | Cancel
+Work: TypeAlias = Pull | Load | Verify
+Request: TypeAlias = Work | Cancel
 Reply: TypeAlias = Update | Finished | Failed
 
 _KNOWN_MODULES = (base_errors.__name__, image_errors.__name__)

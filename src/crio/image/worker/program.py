@@ -29,6 +29,8 @@ from crio.image.worker.messages import (
     Pull,
     Reply,
     Update,
+    Verify,
+    Work,
     decode_request,
     encode,
     failure,
@@ -44,10 +46,20 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class _Job:
-    def __init__(self, request: Pull | Load) -> None:
+    def __init__(self, request: Work) -> None:
         self.request = request
-        self.scope = Cancellation(request.image if isinstance(request, Pull) else request.path)
+        self.scope = Cancellation(_subject(request))
         self.progress = Progress()
+
+
+def _subject(request: Work) -> str:
+    match request:
+        case Pull():
+            return request.image
+        case Load():
+            return request.path
+        case Verify():
+            return request.image_id
 
 
 class Program:
