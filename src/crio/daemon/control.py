@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any
@@ -12,8 +13,8 @@ from crio.base.errors import InvalidArgument
 from crio.cri.node import Node
 from crio.image.credentials import Credentials
 from crio.image.progress import LayerProgress
+from crio.image.pulls import OnProgress, PullProgress
 from crio.image.records import ImageInfo
-from crio.image.service import OnProgress, PullProgress
 from crio.rpc.service import Context, Method, service_table
 
 _Work = Callable[[OnProgress], Awaitable[Sequence[ImageInfo]]]
@@ -90,6 +91,7 @@ async def _progress(work: _Work) -> AsyncIterator[pb.PullProgress]:
 
 
 async def _list_pulls(node: Node, request: pb.ListPullsRequest, context: Context) -> pb.ListPullsResponse:
+    now = time.monotonic()
     return pb.ListPullsResponse(
         pulls=[
             pb.PullStatus(
@@ -101,6 +103,7 @@ async def _list_pulls(node: Node, request: pb.ListPullsRequest, context: Context
                 waiters=pull.waiters,
                 layers=map(_layer, pull.layers.values()),
                 namespace=pull.namespace,
+                bytes_per_second=round(pull.rate(now)),
             )
             for pull in node.images.pulls()
         ]

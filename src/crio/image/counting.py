@@ -17,6 +17,8 @@ class PullObserver(Protocol):
 
     def layer_reused(self, name: str, size: int = 0) -> None: ...
 
+    def bytes_skipped(self, size: int) -> None: ...
+
     def pull_succeeded(self) -> None: ...
 
     def pull_failed(self, error: str) -> None: ...
@@ -26,7 +28,9 @@ def count_pull(observer: PullObserver, image: str, layers: Iterable[LayerProgres
     """Tell `observer` of a pull that has ended, with the last that was known of its layers."""
     for layer in layers:
         if layer.state is LayerState.DONE:
-            observer.layer_pulled(layer.media_type, layer.size)
+            observer.layer_pulled(layer.media_type, layer.size - layer.skipped)
+            if layer.skipped:
+                observer.bytes_skipped(layer.skipped)
         elif layer.state is LayerState.EXISTS:
             observer.layer_reused(f"{image}@{layer.digest}", layer.size)
     if error is None:

@@ -25,7 +25,7 @@ from crio.image import registries
 from crio.image.counting import PullObserver, count_pull
 from crio.image.credentials import Credentials
 from crio.image.pins import Pins
-from crio.image.progress import LayerProgress
+from crio.image.pulls import OnProgress, PullProgress, PullStatus, PullUnderWay
 from crio.image.records import ImageInfo, make_info
 from crio.image.transfer.kept import KeptBlobs
 from crio.image.trust.policy import Policies, references
@@ -43,57 +43,11 @@ _STOP_GRACE = 0.0
 _KEPT = "crio-blobs"
 """Directory of the pieces that interrupted pulls leave."""
 
-OnProgress = Callable[["PullProgress"], None]
-
-
-class PullStatus(msgspec.Struct):
-    """One pull or load that is under way."""
-
-    image: str
-    namespace: str = ""
-    stage: str = "resolve"
-    started_at: int = msgspec.field(default_factory=time.time_ns)
-    layers: dict[str, LayerProgress] = msgspec.field(default_factory=dict)
-    waiters: int = 0
-    progressed_at: float = msgspec.field(default_factory=time.monotonic)
-
-    @property
-    def bytes_done(self) -> int:
-        return sum(layer.done for layer in self.layers.values())
-
-    @property
-    def bytes_total(self) -> int:
-        return sum(layer.size for layer in self.layers.values())
-
-
-class PullProgress(msgspec.Struct, frozen=True):
-    """What changed in a pull since the caller was last told. `stage` is "" if that did not."""
-
-    layers: Sequence[LayerProgress]
-    stage: str
-
 
 class FsUsage(msgspec.Struct, frozen=True):
     mountpoint: str
     used_bytes: int
     inodes_used: int
-
-
-class _Pull:
-    """A pull under way, and who is told of it."""
-
-    def __init__(self, status: PullStatus) -> None:
-        self.status = status
-        self.observers: list[OnProgress] = []
-
-    def update(self, update: Update) -> None:
-        status = self.status
-        status.progressed_at = time.monotonic()
-        status.stage = update.stage or status.stage
-        for layer in update.layers:
-            status.layers[layer.digest] = layer
-        for observer in list(self.observers):
-            observer(PullProgress(update.layers, update.stage))
 
 
 class ImageService:
@@ -113,7 +67,7 @@ class ImageService:
         self._executor = executor
         self._jobs = jobs or JobTable()
         self._worker = WorkerClient(msgspec.json.encode(store.options))
-        self._pulls: dict[str, _Pull] = {}
+        self._pulls: dict[str, PullUnderWay] = {}
         self._known: dict[str, tuple[ImageRecord, ImageInfo]] = {}
         self.reload(config)
 
@@ -275,7 +229,7 @@ class ImageService:
     ) -> tuple[StoredImage, ...]:
         pull = self._pulls.get(key)
         if pull is None:
-            pull = self._pulls[key] = _Pull(PullStatus(subject, namespace))
+            pull = self._pulls[key] = PullUnderWay(PullStatus(subject, namespace))
         elif on_progress is not None:
             on_progress(PullProgress(list(pull.status.layers.values()), pull.status.stage))
 
@@ -287,7 +241,9 @@ class ImageService:
 
             failure: CrioError | None = None
             try:
-                return await self._until_stalled(pull.status, work(on_update))
+                stored = await self._until_stalled(pull.status, work(on_update))
+                pull.log_end()
+                return stored
             except CrioError as error:
                 failure = error
                 raise
@@ -304,6 +260,10 @@ class ImageService:
             pull.observers.append(on_progress)
         try:
             return await self._jobs.run(kind, subject, supervised, key=key, deadline=deadline)
+        except DeadlineExceeded as error:
+            if self._jobs.find(key) is None:
+                raise
+            raise DeadlineExceeded(f"{error.message} ({pull.status.describe()})") from None
         finally:
             if on_progress is not None:
                 pull.observers.remove(on_progress)
@@ -323,11 +283,10 @@ class ImageService:
                 await asyncio.wait([task], timeout=limit / 10)
                 if task.done():
                     break
-                log.info("pull of %s: %d of %d bytes", status.image, status.bytes_done, status.bytes_total)
+                log.info("pulling %s: %s", status.image, status.describe())
                 if time.monotonic() - status.progressed_at >= limit:
                     raise DeadlineExceeded(
-                        f"cannot pull {status.image}: no progress for {limit:g} s in stage {status.stage!r}, "
-                        f"at {status.bytes_done} of {status.bytes_total} bytes"
+                        f"cannot pull {status.image}: no progress for {limit:g} s: {status.describe()}"
                     )
             return task.result()
         finally:

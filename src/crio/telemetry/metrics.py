@@ -132,7 +132,11 @@ class Metrics:
         """A layer did not have to be pulled."""
         self._reused.add(name)
         if size:
-            self._skipped_bytes.add(size_bucket(size), amount=size)
+            self.bytes_skipped(size)
+
+    def bytes_skipped(self, size: int) -> None:
+        """So many bytes of a layer, or the whole of it, did not have to be pulled."""
+        self._skipped_bytes.add(size_bucket(size), amount=size)
 
     def pull_succeeded(self) -> None:
         self._pull_successes.add()

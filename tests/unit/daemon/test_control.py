@@ -11,8 +11,8 @@ from crio.api.crio.v1 import control_pb2 as pb
 from crio.base.errors import NotFound
 from crio.daemon import control
 from crio.image.progress import LayerProgress, LayerState
+from crio.image.pulls import OnProgress, PullProgress
 from crio.image.records import ImageInfo
-from crio.image.service import OnProgress, PullProgress
 
 
 def layer(digest: str, done: int, state: LayerState = LayerState.FETCHING) -> LayerProgress:

@@ -29,7 +29,8 @@ from crio.config.model import Config
 from crio.image.credentials import Credentials
 from crio.image.errors import CredentialsRefused, RegistryUnavailable
 from crio.image.progress import LayerState
-from crio.image.service import ImageService, PullProgress
+from crio.image.pulls import PullProgress
+from crio.image.service import ImageService
 from crio.spec.oci_image import RunConfig
 from crio.storage.options import StoreOptions
 from crio.storage.store import Store

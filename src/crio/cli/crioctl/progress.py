@@ -24,6 +24,7 @@ class Bars:
         self._stage = ""
         self._drawn = 0
         self._last = 0.0
+        self._begun = 0.0
         self._enabled = enabled and sys.stderr.isatty() and os.environ.get("TERM") not in (None, "dumb")
 
     def __enter__(self) -> Bars:
@@ -44,9 +45,21 @@ class Bars:
             self._last = now
             self._draw()
 
+    def _amount(self) -> str:
+        """What was received, and how fast since the first byte."""
+        coming = [layer for layer in self._layers.values() if layer.state != "exists"]
+        done = sum(layer.done for layer in coming)
+        if not done:
+            return ""
+        now = time.monotonic()
+        self._begun = self._begun or now
+        rate = done / (now - self._begun) if now - self._begun > 1 else 0
+        total = human_size(sum(layer.size for layer in coming), 3)
+        return f" {human_size(done, 3)}/{total}" + (f" {human_size(round(rate), 3)}/s" if rate else "")
+
     def _draw(self, *, final: bool = False) -> None:
         columns, rows = os.get_terminal_size(sys.stderr.fileno())
-        lines = [f"{self._title}: {self._stage or 'waiting'}"]
+        lines = [f"{self._title}: {self._stage or 'waiting'}{self._amount()}"]
         if not final:
             lines += [bar_line(layer) for layer in self._layers.values()]
             if len(lines) > rows - 1:

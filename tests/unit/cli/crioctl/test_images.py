@@ -119,9 +119,22 @@ def test_load(cri: FakeCri, crioctl: Crioctl) -> None:
 
 def test_pulls(cri: FakeCri, crioctl: Crioctl) -> None:
     cri.answers["ListPulls"] = control_pb2.ListPullsResponse(
-        pulls=[control_pb2.PullStatus(image="a:1", stage="fetch", bytes_done=500, bytes_total=2000, waiters=2)]
+        pulls=[
+            control_pb2.PullStatus(
+                image="a:1",
+                stage="fetch",
+                bytes_done=500,
+                bytes_total=2000,
+                waiters=2,
+                started_at=1,
+                bytes_per_second=250,
+                namespace="team",
+            )
+        ]
     )
-    assert crioctl("pulls").out.splitlines()[1].split()[:3] == ["a:1", "fetch", "500B/2kB"]
+    columns = crioctl("pulls").out.splitlines()[1].split()
+    assert columns[:4] == ["a:1", "fetch", "500B/2kB", "250B/s"]
+    assert columns[-2:] == ["2", "team"]
 
 
 def test_rmi(store: FakeCri, crioctl: Crioctl) -> None:

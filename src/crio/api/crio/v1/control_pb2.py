@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15\x63rio/v1/control.proto\x12\x07\x63rio.v1\"\x91\x01\n\x0bPullRequest\x12\r\n\x05image\x18\x01 \x01(\t\x12\x10\n\x08username\x18\x02 \x01(\t\x12\x10\n\x08password\x18\x03 \x01(\t\x12\x0c\n\x04\x61uth\x18\x04 \x01(\t\x12\x16\n\x0eidentity_token\x18\x05 \x01(\t\x12\x16\n\x0eregistry_token\x18\x06 \x01(\t\x12\x11\n\tnamespace\x18\x07 \x01(\t\"f\n\x0cPullProgress\x12&\n\x06layers\x18\x01 \x03(\x0b\x32\x16.crio.v1.LayerProgress\x12\x10\n\x08image_id\x18\x02 \x01(\t\x12\r\n\x05names\x18\x03 \x03(\t\x12\r\n\x05stage\x18\x04 \x01(\t\"J\n\rLayerProgress\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x0c\n\x04size\x18\x02 \x01(\x03\x12\x0c\n\x04\x64one\x18\x03 \x01(\x03\x12\r\n\x05state\x18\x04 \x01(\t\"\x12\n\x10ListPullsRequest\"7\n\x11ListPullsResponse\x12\"\n\x05pulls\x18\x01 \x03(\x0b\x32\x13.crio.v1.PullStatus\"\xb3\x01\n\nPullStatus\x12\r\n\x05image\x18\x01 \x01(\t\x12\r\n\x05stage\x18\x02 \x01(\t\x12\x12\n\nstarted_at\x18\x03 \x01(\x03\x12\x12\n\nbytes_done\x18\x04 \x01(\x03\x12\x13\n\x0b\x62ytes_total\x18\x05 \x01(\x03\x12\x0f\n\x07waiters\x18\x06 \x01(\x05\x12&\n\x06layers\x18\x07 \x03(\x0b\x32\x16.crio.v1.LayerProgress\x12\x11\n\tnamespace\x18\x08 \x01(\t\":\n\x0bLoadRequest\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0e\n\x06\x66ormat\x18\x02 \x01(\t\x12\r\n\x05names\x18\x03 \x03(\t\"\x11\n\x0fListJobsRequest\".\n\x10ListJobsResponse\x12\x1a\n\x04jobs\x18\x01 \x03(\x0b\x32\x0c.crio.v1.Job\"r\n\x03Job\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0f\n\x07subject\x18\x02 \x01(\t\x12\r\n\x05stage\x18\x03 \x01(\t\x12\x12\n\nstarted_at\x18\x04 \x01(\x03\x12\x18\n\x10stage_started_at\x18\x05 \x01(\x03\x12\x0f\n\x07waiters\x18\x06 \x01(\x05\x32\x84\x02\n\x07\x43ontrol\x12\x37\n\x04Pull\x12\x14.crio.v1.PullRequest\x1a\x15.crio.v1.PullProgress\"\x00\x30\x01\x12\x44\n\tListPulls\x12\x19.crio.v1.ListPullsRequest\x1a\x1a.crio.v1.ListPullsResponse\"\x00\x12\x37\n\x04Load\x12\x14.crio.v1.LoadRequest\x1a\x15.crio.v1.PullProgress\"\x00\x30\x01\x12\x41\n\x08ListJobs\x12\x18.crio.v1.ListJobsRequest\x1a\x19.crio.v1.ListJobsResponse\"\x00\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15\x63rio/v1/control.proto\x12\x07\x63rio.v1\"\x91\x01\n\x0bPullRequest\x12\r\n\x05image\x18\x01 \x01(\t\x12\x10\n\x08username\x18\x02 \x01(\t\x12\x10\n\x08password\x18\x03 \x01(\t\x12\x0c\n\x04\x61uth\x18\x04 \x01(\t\x12\x16\n\x0eidentity_token\x18\x05 \x01(\t\x12\x16\n\x0eregistry_token\x18\x06 \x01(\t\x12\x11\n\tnamespace\x18\x07 \x01(\t\"f\n\x0cPullProgress\x12&\n\x06layers\x18\x01 \x03(\x0b\x32\x16.crio.v1.LayerProgress\x12\x10\n\x08image_id\x18\x02 \x01(\t\x12\r\n\x05names\x18\x03 \x03(\t\x12\r\n\x05stage\x18\x04 \x01(\t\"J\n\rLayerProgress\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x0c\n\x04size\x18\x02 \x01(\x03\x12\x0c\n\x04\x64one\x18\x03 \x01(\x03\x12\r\n\x05state\x18\x04 \x01(\t\"\x12\n\x10ListPullsRequest\"7\n\x11ListPullsResponse\x12\"\n\x05pulls\x18\x01 \x03(\x0b\x32\x13.crio.v1.PullStatus\"\xcd\x01\n\nPullStatus\x12\r\n\x05image\x18\x01 \x01(\t\x12\r\n\x05stage\x18\x02 \x01(\t\x12\x12\n\nstarted_at\x18\x03 \x01(\x03\x12\x12\n\nbytes_done\x18\x04 \x01(\x03\x12\x13\n\x0b\x62ytes_total\x18\x05 \x01(\x03\x12\x0f\n\x07waiters\x18\x06 \x01(\x05\x12&\n\x06layers\x18\x07 \x03(\x0b\x32\x16.crio.v1.LayerProgress\x12\x11\n\tnamespace\x18\x08 \x01(\t\x12\x18\n\x10\x62ytes_per_second\x18\t \x01(\x03\":\n\x0bLoadRequest\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0e\n\x06\x66ormat\x18\x02 \x01(\t\x12\r\n\x05names\x18\x03 \x03(\t\"\x11\n\x0fListJobsRequest\".\n\x10ListJobsResponse\x12\x1a\n\x04jobs\x18\x01 \x03(\x0b\x32\x0c.crio.v1.Job\"r\n\x03Job\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0f\n\x07subject\x18\x02 \x01(\t\x12\r\n\x05stage\x18\x03 \x01(\t\x12\x12\n\nstarted_at\x18\x04 \x01(\x03\x12\x18\n\x10stage_started_at\x18\x05 \x01(\x03\x12\x0f\n\x07waiters\x18\x06 \x01(\x05\x32\x84\x02\n\x07\x43ontrol\x12\x37\n\x04Pull\x12\x14.crio.v1.PullRequest\x1a\x15.crio.v1.PullProgress\"\x00\x30\x01\x12\x44\n\tListPulls\x12\x19.crio.v1.ListPullsRequest\x1a\x1a.crio.v1.ListPullsResponse\"\x00\x12\x37\n\x04Load\x12\x14.crio.v1.LoadRequest\x1a\x15.crio.v1.PullProgress\"\x00\x30\x01\x12\x41\n\x08ListJobs\x12\x18.crio.v1.ListJobsRequest\x1a\x19.crio.v1.ListJobsResponse\"\x00\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -42,15 +42,15 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTPULLSRESPONSE']._serialized_start=382
   _globals['_LISTPULLSRESPONSE']._serialized_end=437
   _globals['_PULLSTATUS']._serialized_start=440
-  _globals['_PULLSTATUS']._serialized_end=619
-  _globals['_LOADREQUEST']._serialized_start=621
-  _globals['_LOADREQUEST']._serialized_end=679
-  _globals['_LISTJOBSREQUEST']._serialized_start=681
-  _globals['_LISTJOBSREQUEST']._serialized_end=698
-  _globals['_LISTJOBSRESPONSE']._serialized_start=700
-  _globals['_LISTJOBSRESPONSE']._serialized_end=746
-  _globals['_JOB']._serialized_start=748
-  _globals['_JOB']._serialized_end=862
-  _globals['_CONTROL']._serialized_start=865
-  _globals['_CONTROL']._serialized_end=1125
+  _globals['_PULLSTATUS']._serialized_end=645
+  _globals['_LOADREQUEST']._serialized_start=647
+  _globals['_LOADREQUEST']._serialized_end=705
+  _globals['_LISTJOBSREQUEST']._serialized_start=707
+  _globals['_LISTJOBSREQUEST']._serialized_end=724
+  _globals['_LISTJOBSRESPONSE']._serialized_start=726
+  _globals['_LISTJOBSRESPONSE']._serialized_end=772
+  _globals['_JOB']._serialized_start=774
+  _globals['_JOB']._serialized_end=888
+  _globals['_CONTROL']._serialized_start=891
+  _globals['_CONTROL']._serialized_end=1151
 # @@protoc_insertion_point(module_scope)

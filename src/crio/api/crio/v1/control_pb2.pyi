@@ -170,6 +170,7 @@ class PullStatus(_message.Message):
     WAITERS_FIELD_NUMBER: _builtins.int
     LAYERS_FIELD_NUMBER: _builtins.int
     NAMESPACE_FIELD_NUMBER: _builtins.int
+    BYTES_PER_SECOND_FIELD_NUMBER: _builtins.int
     image: _builtins.str
     stage: _builtins.str
     started_at: _builtins.int
@@ -179,6 +180,8 @@ class PullStatus(_message.Message):
     waiters: _builtins.int
     """how many callers wait for it"""
     namespace: _builtins.str
+    bytes_per_second: _builtins.int
+    """over the last seconds"""
     @_builtins.property
     def layers(self) -> _containers.RepeatedCompositeFieldContainer[Global___LayerProgress]: ...
     def __init__(
@@ -192,10 +195,11 @@ class PullStatus(_message.Message):
         waiters: _builtins.int = ...,
         layers: _abc.Iterable[Global___LayerProgress] | None = ...,
         namespace: _builtins.str = ...,
+        bytes_per_second: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes_done", b"bytes_done", "bytes_total", b"bytes_total", "image", b"image", "layers", b"layers", "namespace", b"namespace", "stage", b"stage", "started_at", b"started_at", "waiters", b"waiters"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes_done", b"bytes_done", "bytes_per_second", b"bytes_per_second", "bytes_total", b"bytes_total", "image", b"image", "layers", b"layers", "namespace", b"namespace", "stage", b"stage", "started_at", b"started_at", "waiters", b"waiters"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

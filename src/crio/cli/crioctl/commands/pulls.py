@@ -28,10 +28,12 @@ async def run(session: Session, args: argparse.Namespace) -> int:
             pull.image,
             pull.stage,
             f"{human_size(pull.bytes_done, 3)}/{human_size(pull.bytes_total, 3) if pull.bytes_total else '?'}",
+            f"{human_size(pull.bytes_per_second, 3)}/s",
             human_duration(now - pull.started_at / 1e9),
             str(pull.waiters),
+            pull.namespace,
         )
         for pull in response.pulls
     ]
-    table.show([("IMAGE", "STAGE", "DONE", "AGE", "WAITERS"), *rows])
+    table.show([("IMAGE", "STAGE", "DONE", "RATE", "AGE", "WAITERS", "NAMESPACE"), *rows])
     return 0
