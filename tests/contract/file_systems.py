@@ -14,14 +14,17 @@ from crio.linux.mount import unmount_below
 _MAKE = {
     "btrfs": ["mkfs.btrfs", "-q"],
     "ext4": ["mkfs.ext4", "-q"],
+    "ext4 with projects": ["mkfs.ext4", "-q", "-O", "quota,project", "-E", "quotatype=prjquota"],
     "xfs": ["mkfs.xfs", "-q"],
 }
+WITH_PROJECTS = ("xfs", "ext4 with projects")
+"""Those that can limit directories, if the kernel can."""
 
 
 @contextlib.contextmanager
 def mounted(kind: str, *, size: int = 512 << 20, options: str = "") -> Iterator[Path]:
     """Where an empty file system of this kind is mounted; it takes memory only for what is written to it."""
-    with tempfile.TemporaryDirectory(prefix=f"crio-{kind}-", dir="/dev/shm") as directory:
+    with tempfile.TemporaryDirectory(prefix=f"crio-{kind.partition(' ')[0]}-", dir="/dev/shm") as directory:
         image, point = os.path.join(directory, "image"), os.path.join(directory, "mounted")
         os.mkdir(point)
         with open(image, "wb") as file:

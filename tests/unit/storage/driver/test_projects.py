@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from contract.file_systems import FULL, make_files, mounted
+from contract.file_systems import FULL, WITH_PROJECTS, make_files, mounted
 from crio.base.errors import FailedPrecondition
 from crio.base.ids import new_id
 from crio.linux import quota
@@ -21,12 +21,12 @@ from crio.storage.store import Store
 pytestmark = pytest.mark.root
 
 
-@pytest.fixture(scope="module")
-def limited() -> Iterator[Path]:
-    if not shutil.which("mkfs.xfs"):
-        pytest.skip("needs xfsprogs")
+@pytest.fixture(scope="module", params=WITH_PROJECTS)
+def limited(request: pytest.FixtureRequest) -> Iterator[Path]:
+    if not shutil.which(f"mkfs.{request.param.partition(' ')[0]}"):
+        pytest.skip(f"needs mkfs of {request.param}")
     try:
-        with mounted("xfs", options="prjquota") as path:
+        with mounted(request.param, options="prjquota") as path:
             yield path
     except subprocess.CalledProcessError:
         pytest.skip("this kernel has no project quotas")
