@@ -29,6 +29,7 @@ from crio.image.pulls import OnProgress, PullProgress, PullStatus, PullUnderWay
 from crio.image.records import ImageInfo, make_info
 from crio.image.transfer.kept import KeptBlobs
 from crio.image.trust.policy import Policies, references
+from crio.image.use import UseCheck
 from crio.image.worker.client import WorkerClient
 from crio.image.worker.messages import LOCAL_TRANSPORTS, Load, Pull, Settings, StoredImage, Update
 from crio.storage.records import ImageRecord
@@ -75,9 +76,11 @@ class ImageService:
         """Take over a changed configuration; pulls under way keep the old one."""
         image = config.image
         self._config = image
+        self._keys_path = config.runtime.decryption_keys_path
         self._policies = Policies(image.signature_policy, image.signature_policy_dir)
         temporary = image.big_files_temporary_dir or os.path.join(self._store.options.graphroot, "tmp")
         self._kept = KeptBlobs(os.path.join(temporary, _KEPT))
+        self._use = UseCheck(self._worker, self._policies, self._settings())
         self._pins = Pins((*image.pinned_images, image.pause_image))
         self._known.clear()
 
@@ -147,9 +150,22 @@ class ImageService:
         usage = await self._executor.run(self._store.fs_usage)
         return FsUsage(self._store.options.graphroot, usage.bytes + self._kept.usage(), usage.inodes)
 
-    def check_policy(self, image: ImageInfo, namespace: str) -> None:
-        """Raise SignatureValidationFailed unless the policy accepts the image for this namespace."""
-        self._policies.check(references(image.names), namespace)
+    async def check_use(self, image: ImageInfo, asked: str, namespace: str) -> None:
+        """Raise SignatureValidationFailed unless the namespace's policy accepts the image, by its kept signatures, and
+        PermissionDenied if it is encrypted and the node has no key for it.
+
+        `asked` is the name by which the user knows it. It is judged under that name, and by its id under any that it
+        has: what somebody may ask for by name is no secret by id.
+        """
+        await self._use.check(image, self._names_for(image, asked), namespace)
+
+    def _names_for(self, image: ImageInfo, asked: str) -> Sequence[reference.Reference]:
+        own = references(image.names)
+        text = asked.strip()
+        if image.id.startswith(text.removeprefix("sha256:") or "-"):
+            return own
+        candidates = self._candidates(_transport_stripped(text))
+        return [name for name in candidates if str(name.canonical()) in image.names] or candidates
 
     # Changes
 
@@ -295,9 +311,9 @@ class ImageService:
     def _check_policy(self, image: str, namespace: str) -> None:
         transport = image.partition(":")[0]
         if transport in LOCAL_TRANSPORTS:
-            self._policies.check_local(transport, image, namespace)
+            self._policies.refuse_file_early(transport, image, namespace)
         else:
-            self._policies.check(self._candidates(image), namespace)
+            self._policies.refuse_early(self._candidates(image), namespace)
 
     def _settings(self) -> Settings:
         config = self._config
@@ -308,6 +324,9 @@ class ImageService:
             pause_image=config.pause_image,
             pause_image_auth_file=config.pause_image_auth_file,
             temporary_directory=config.big_files_temporary_dir or "/var/tmp",
+            signature_policy=config.signature_policy,
+            signature_policy_dir=config.signature_policy_dir,
+            decryption_keys_path=self._keys_path,
             kept_directory=self._kept.directory,
         )
 

@@ -1,8 +1,8 @@
 """Whether an image in the store may be used now: decided each time that a container or a volume is made of it.
 
 Most policies need no look at a signature, and then this costs microseconds. What the image worker has found good is
-remembered for as long as nothing that decided over it changes: image, policy, keys; and for a few minutes at most, since
-keys and certificates expire.
+remembered for as long as nothing that decided over it changes: image, policy, keys; and for a few minutes at most,
+since keys and certificates expire.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class UseCheck:
             return
         keys = _directory_stamp(self._settings.decryption_keys_path) if image.encrypted else ()
         # The image stands for itself in the key: another record of it is another object.
-        case = (image, tuple(asked), namespace, id(policy), stamp, keys)
+        case = (image, tuple(asked), namespace, policy, stamp, keys)
         now = time.monotonic()
         if self._good.get(case, 0.0) > now:
             return

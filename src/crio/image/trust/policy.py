@@ -26,7 +26,7 @@ Stamp = tuple[tuple[str, int, int, int], ...]
 """Of files: path, time of change, size, inode."""
 
 
-class Policy(msgspec.Struct, forbid_unknown_fields=True):
+class Policy(msgspec.Struct, forbid_unknown_fields=True, eq=False):
     """A policy file. `default` is for what no scope names."""
 
     default: tuple[Requirement, ...]
@@ -122,18 +122,30 @@ class Policies:
             return policy
         return self._read(DEFAULT_PATH)
 
-    def check(self, names: Sequence[Reference], namespace: str) -> None:
-        policy = self.find(namespace)
-        for name in names if policy else ():
-            assert policy is not None
-            if need_signatures(policy.requirements(name), str(name)):
-                raise SignatureValidationFailed(f"cannot use image {name}: the policy asks for signatures")
+    def refuse_early(self, names: Sequence[Reference], namespace: str) -> None:
+        """Raise SignatureValidationFailed if the policy refuses an image under all of `names`, whatever its signatures.
 
-    def check_local(self, transport: str, image: str, namespace: str) -> None:
+        Nothing needs to be fetched then. Raises InvalidArgument for a malformed policy.
+        """
         policy = self.find(namespace)
-        path = image.partition(":")[2].partition(":")[0]
-        if policy is not None and need_signatures(policy.requirements_of_file(transport, path), image):
-            raise SignatureValidationFailed(f"cannot use image {image}: the policy asks for signatures")
+        failures: list[CrioError] = []
+        if policy is None:
+            return
+        for name in names:
+            try:
+                need_signatures(policy.requirements(name), str(name))
+                return
+            except SignatureValidationFailed as error:
+                failures.append(error)
+        if failures:
+            raise failures[0]
+
+    def refuse_file_early(self, transport: str, image: str, namespace: str) -> None:
+        """As `refuse_early`, for an image in a file or directory, `TRANSPORT:PATH[:NAME]`."""
+        policy = self.find(namespace)
+        if policy is not None:
+            path = image.partition(":")[2].partition(":")[0]
+            need_signatures(policy.requirements_of_file(transport, path), image)
 
     def _read(self, path: str) -> Policy | None:
         try:
