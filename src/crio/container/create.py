@@ -114,7 +114,8 @@ class ContainerMaker:
         """A container in state CREATED with its monitor. Whatever fails, nothing of it is left."""
         self.cgroups.expect_move()
         image = self._images.resolve(config.image.image)
-        self._images.check_policy(image, sandbox.config.metadata.namespace)
+        asked = config.image.user_specified_image or config.image.image
+        await self._images.check_use(image, asked, sandbox.config.metadata.namespace)
         container_id = new_id()
         handler = sandbox.record.runtime_handler or self.runtimes.default_name
         manager = self._config().runtime.cgroup_manager
@@ -153,7 +154,9 @@ class ContainerMaker:
             record.rootfs = await self._storage.run(self._make_rootfs, sandbox, container, image)
             volumes: Mapping[str, ImageMount] = {}
             if record.image_volumes:
-                image_ids = image_mounts.resolve_images(self._images, container.config)
+                image_ids = await image_mounts.resolve_images(
+                    self._images, container.config, sandbox.config.metadata.namespace
+                )
                 volumes = await self._storage.run(image_mounts.mount_images, self._store, image_ids, sandbox, container)
         failpoint("container.create.after_storage")
         runtime = self.runtimes.get(record.handler)

@@ -29,14 +29,19 @@ def new_ids(config: pb.ContainerConfig) -> list[str]:
     return [new_id() for _ in _requests(config)]
 
 
-def resolve_images(images: ImageService, config: pb.ContainerConfig) -> list[str]:
-    """The id of the image of each image volume. Raises ImageVolumeMountFailed."""
+async def resolve_images(images: ImageService, config: pb.ContainerConfig, namespace: str) -> list[str]:
+    """The id of the image of each image volume.
+
+    Raises ImageVolumeMountFailed, and SignatureValidationFailed if the namespace's policy does not accept one.
+    """
     found = []
     for mount in _requests(config):
         try:
-            found.append(images.resolve(mount.image.image).id)
+            image = images.resolve(mount.image.image)
         except NotFound:
             raise ImageVolumeMountFailed(f"{_what(mount)}: it is not on this node") from None
+        await images.check_use(image, mount.image.user_specified_image or mount.image.image, namespace)
+        found.append(image.id)
     return found
 
 
