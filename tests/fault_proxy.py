@@ -122,7 +122,14 @@ class _Handler(BaseHTTPRequestHandler):
         answer = connection.getresponse()
         data = answer.read()
         connection.close()
-        passed = ("content-type", "content-range", "accept-ranges", "www-authenticate", "docker-content-digest", "location")
+        passed = (
+            "content-type",
+            "content-range",
+            "accept-ranges",
+            "www-authenticate",
+            "docker-content-digest",
+            "location",
+        )
         return answer.status, {k: v for k, v in answer.getheaders() if k.lower() in passed}, data
 
     def _send(self, status: int, headers: Mapping[str, str], data: bytes, fault: Fault) -> None:

@@ -22,6 +22,7 @@ from crio.network.manager import Network
 from crio.sandbox.manager import SandboxManager, SandboxSettings
 from crio.sandbox.record import SandboxRecord
 from crio.sandbox.sandbox import Sandbox
+from crio.security.host import HostFacts
 from crio.telemetry.metrics import Metrics
 
 _NOTHING: Any = None
@@ -59,6 +60,7 @@ class SmallNode:
         self.node = Node(
             config=lambda: self.config,
             config_text=lambda: "[crio]\n",
+            host=HostFacts(),
             jobs=jobs,
             sandboxes=self.sandboxes,
             containers=self.containers,

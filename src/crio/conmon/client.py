@@ -130,12 +130,18 @@ class ZygoteClient:
             await _abandon(session)
             raise
 
-    async def spawn_pause(self, keep: Callable[[int], None]) -> None:
+    async def spawn_pause(self, keep: Callable[[int], None], user_namespace: str = "", highest_id: int = 0) -> None:
         """Start the first process of a new PID namespace (pause.py). Raises as `create`.
 
         `keep` is called with its pid and must write it down; the process ends if the daemon does before that.
+        `user_namespace` is the file of the pod's own, if it has one, and `highest_id` the last id in it.
         """
-        session = await self._request(encode("pause", {}), (), self._control)
+        fds = [os.open(user_namespace, os.O_RDONLY | os.O_CLOEXEC)] if user_namespace else []
+        try:
+            session = await self._request(encode("pause", {"nobody": highest_id}), fds, self._control)
+        finally:
+            for fd in fds:
+                os.close(fd)
         try:
             answer = await self._answer(session, _START_TIMEOUT)
             if answer.verb != "started":

@@ -18,6 +18,7 @@ from crio.linux.libc import check, libc, syscall
 from crio.linux.prctl import set_name
 
 _CLONE_NEWNS = 0x00020000
+_CLONE_NEWUSER = 0x10000000
 _CLONE_NEWPID = 0x20000000
 _MS_RDONLY, _MS_NOSUID, _MS_NODEV, _MS_NOEXEC, _MS_REMOUNT, _MS_BIND = 1, 2, 4, 8, 32, 4096
 _MS_REC, _MS_PRIVATE = 16384, 1 << 18
@@ -34,10 +35,14 @@ class Pause:
     """`session` is the connection to the daemon: it is told `started` with the pid as the daemon sees it.
 
     The process stays once the daemon has answered with a packet, and ends if the connection is closed before.
+    `user_namespace` is a descriptor of the pod's own, which is to own the PID namespace; -1 for a pod without one.
+    `nobody` is an id that no container of the pod uses.
     """
 
-    def __init__(self, session: int) -> None:
+    def __init__(self, session: int, user_namespace: int = -1, nobody: int = _NOBODY) -> None:
         self._session = _socket.socket(fileno=session)
+        self._user_namespace = user_namespace
+        self._nobody = nobody or _NOBODY
 
     def run(self) -> None:
         """Start the process, tell the daemon, and leave it to the system."""
@@ -48,12 +53,16 @@ class Pause:
         self._session.send(answer)
 
     def _start(self) -> int:
+        if self._user_namespace >= 0:
+            check(libc.setns(self._user_namespace, _CLONE_NEWUSER))
+            os.setresgid(0, 0, 0)
+            os.setresuid(0, 0, 0)
         check(libc.unshare(_CLONE_NEWPID | _CLONE_NEWNS))
         read_end, write_end = os.pipe2(os.O_CLOEXEC)
         pid = os.fork()
         if pid == 0:
             try:
-                _be_first(write_end, self._session.fileno())
+                _be_first(write_end, self._session.fileno(), self._nobody)
             finally:
                 os._exit(1)
         os.close(write_end)
@@ -67,12 +76,12 @@ class Pause:
         return pid
 
 
-def _be_first(ready: int, session: int) -> None:
+def _be_first(ready: int, session: int, nobody: int) -> None:
     try:
         os.setsid()
         set_name("crio-pause")
         _enter_empty_root()
-        _drop_privileges()
+        _drop_privileges(nobody)
         ready, session = fcntl.fcntl(ready, fcntl.F_DUPFD, _ASIDE), fcntl.fcntl(session, fcntl.F_DUPFD, _ASIDE)
         os.dup2(ready, 0, inheritable=False)
         os.dup2(session, 1, inheritable=False)
@@ -109,12 +118,12 @@ def _enter_empty_root() -> None:
     check(libc.mount(None, b"/", None, ctypes.c_ulong(flags | _MS_REMOUNT | _MS_BIND | _MS_RDONLY), None), "/")
 
 
-def _drop_privileges() -> None:
+def _drop_privileges(nobody: int) -> None:
     for capability in range(_LAST_CAPABILITY + 1):
         if libc.prctl(_PR_CAPBSET_DROP, ctypes.c_ulong(capability), 0, 0, 0) != 0:
             break
     os.setgroups([])
-    os.setresgid(_NOBODY, _NOBODY, _NOBODY)
+    os.setresgid(nobody, nobody, nobody)
     # Leaving user 0 empties the permitted and effective sets (capabilities(7)).
-    os.setresuid(_NOBODY, _NOBODY, _NOBODY)
+    os.setresuid(nobody, nobody, nobody)
     check(libc.prctl(_PR_SET_NO_NEW_PRIVS, ctypes.c_ulong(1), 0, 0, 0))

@@ -116,7 +116,7 @@ def _serve_request(daemon: int) -> bool:
                 if packet.verb == "exec":
                     ExecMonitor(packet, session).run()
                 else:
-                    Pause(session).run()
+                    Pause(session, packet.fds[0] if packet.fds else -1, packet.number("nobody")).run()
             finally:
                 os._exit(0)
     except OSError:

@@ -17,7 +17,7 @@ from crio.base.ids import new_id
 from crio.container.container import Container
 from crio.container.specgen.input import ImageMount
 from crio.container.specgen.volumes import ImageVolumeMountFailed
-from crio.container.stored import StoredContainer
+from crio.container.stored import StoredContainer, id_map_entries
 from crio.image.service import ImageService
 from crio.linux.openat2 import open_in_root
 from crio.sandbox.sandbox import Sandbox
@@ -63,12 +63,16 @@ def mount_images(
                 image_id=image_id,
                 metadata=_metadata(sandbox, container, request.image.image, image_id).text(),
                 mount_label=sandbox.record.mount_label,
+                uid_mappings=id_map_entries(sandbox.record.uid_mappings),
+                gid_mappings=id_map_entries(sandbox.record.gid_mappings),
             )
             failpoint("container.image_volume.made")
             root = store.mount_container(volume, read_only=True)
         except (CrioError, OSError) as error:
             raise ImageVolumeMountFailed(f"{_what(request)}: {error}") from error
-        mounted[request.container_path] = ImageMount(source=_sub_path(root, request), image_id=image_id)
+        mounted[request.container_path] = ImageMount(
+            source=_sub_path(root, request), image_id=image_id, owners_mapped=bool(sandbox.record.uid_mappings)
+        )
     return mounted
 
 

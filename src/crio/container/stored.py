@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from crio.storage.records import ContainerRecord
+from crio.spec.oci_runtime import IdMapping
+from crio.storage.records import ContainerRecord, IdMapEntry
 
 
 class StoredContainer(msgspec.Struct, rename="kebab", omit_defaults=True):
@@ -30,6 +31,11 @@ class StoredContainer(msgspec.Struct, rename="kebab", omit_defaults=True):
 
     def text(self) -> str:
         return msgspec.json.encode(self).decode()
+
+
+def id_map_entries(mappings: Iterable[IdMapping]) -> list[IdMapEntry]:
+    """A pod's mappings as the store's records have them."""
+    return [IdMapEntry(mapping.container_id, mapping.host_id, mapping.size) for mapping in mappings]
 
 
 class Owned(NamedTuple):

@@ -15,6 +15,7 @@ from crio.image.service import ImageService
 from crio.network.manager import Network
 from crio.runtime.handlers import Runtimes
 from crio.sandbox.manager import SandboxManager
+from crio.security.host import HostFacts
 from crio.stats.podmetrics import PodMetrics
 from crio.stats.reader import StatsReader
 from crio.streaming.server import StreamingServer
@@ -26,6 +27,7 @@ class Node(msgspec.Struct, frozen=True):
     config: Callable[[], Config]
     config_text: Callable[[], str]
     """The effective configuration as `crio config` prints it."""
+    host: HostFacts
     jobs: JobTable
     sandboxes: SandboxManager
     containers: ContainerManager

@@ -20,15 +20,20 @@ async def status(node: Node, request: pb.StatusRequest, context: Context) -> pb.
                 ),
             ]
         ),
-        features=pb.RuntimeFeatures(supplemental_groups_policy=True),
     )
     default = node.runtimes.default
+    userns = node.host.user_namespaces
+    response.features.supplemental_groups_policy = True
+    response.features.user_namespaces_host_network = userns and (await default.features()).user_namespaces
     for name, runtime in [("", default), *node.runtimes.items()]:
         features = await runtime.features()
         response.runtime_handlers.append(
             pb.RuntimeHandler(
                 name=name,
-                features=pb.RuntimeHandlerFeatures(recursive_read_only_mounts=features.recursive_read_only),
+                features=pb.RuntimeHandlerFeatures(
+                    recursive_read_only_mounts=features.recursive_read_only,
+                    user_namespaces=userns and features.user_namespaces,
+                ),
             )
         )
     if request.verbose:

@@ -231,7 +231,7 @@ def _bind_all(source: str, paths: Mapping[str, str]) -> None:
 
 
 def write_sysctl(path: str, value: str) -> None:
-    """Set the kernel parameter at `path` (of `sysctl_path`) of the calling thread's namespaces. Raises InvalidArgument."""
+    """Set a kernel parameter of the calling thread's namespaces; `path` is of `sysctl_path`. Raises InvalidArgument."""
     try:
         fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     except FileNotFoundError:

@@ -7,10 +7,12 @@ namespace, and then set up from outside by a thread that enters them one by one.
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 from collections.abc import Mapping, Sequence
 
 from crio.base.errors import InvalidArgument
+from crio.linux import mount
 from crio.linux.libc import check, libc, syscall
 from crio.linux.namespaces import (
     CLONE_NEWIPC,
@@ -23,7 +25,7 @@ from crio.linux.namespaces import (
     unpin,
     write_sysctl,
 )
-from crio.linux.user_namespace import held_namespaces
+from crio.linux.user_namespace import held_namespaces, open_user_namespace
 
 _KINDS = {"net": CLONE_NEWNET, "ipc": CLONE_NEWIPC, "uts": CLONE_NEWUTS}
 _SETRESUID = {"x86_64": 117, "aarch64": 147}
@@ -31,6 +33,17 @@ _SAME = -1
 
 Map = Sequence[tuple[int, int, int]]
 """Lines of a map: id inside, id here, how many."""
+
+
+def are_possible() -> bool:
+    """Whether this node can have pods with user namespaces: it lets them be made, and can map owners (Linux 5.12)."""
+    one = [(0, 1_000_000, 1)]
+    try:
+        os.close(open_user_namespace(one, one))
+        mount.mount_setattr(_SAME, "")
+    except (OSError, InvalidArgument) as error:
+        return isinstance(error, OSError) and error.errno == errno.EBADF
+    return True
 
 
 def pin_owned(

@@ -14,6 +14,8 @@ class Features(msgspec.Struct, frozen=True):
 
     recursive_read_only: bool = False
     idmapped_mounts: bool = False
+    user_namespaces: bool = False
+    """It can put a container into a user namespace that is there already."""
     seccomp_program: bool = False
     """It takes a ready-made seccomp filter by annotation. Not in the document: only crun can do it."""
 
@@ -27,6 +29,7 @@ class _MountExtensions(msgspec.Struct):
 
 
 class _Linux(msgspec.Struct, rename="camel"):
+    namespaces: list[str] = []
     mount_extensions: _MountExtensions = msgspec.field(default_factory=_MountExtensions)
 
 
@@ -44,6 +47,7 @@ def parse_features(text: bytes, *, seccomp_program: bool = False) -> Features:
     return Features(
         recursive_read_only="rro" in document.mount_options,
         idmapped_mounts=document.linux.mount_extensions.idmap.enabled,
+        user_namespaces="user" in document.linux.namespaces,
         seccomp_program=seccomp_program,
     )
 
@@ -52,4 +56,4 @@ def known_of_crun(version: bytes) -> Features:
     """What a crun can do that is too old to tell it (before 1.8.6), by its answer to `--version`."""
     found = _CRUN_VERSION.search(version)
     release = (int(found[1]), int(found[2])) if found else (0, 0)
-    return Features(recursive_read_only=release >= (1, 4), seccomp_program=True)
+    return Features(recursive_read_only=release >= (1, 4), user_namespaces=found is not None, seccomp_program=True)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import stat
+from collections.abc import Sequence
 
 from crio.api.runtime.v1 import api_pb2 as pb
 from crio.base.files import read_bounded, write_new
@@ -29,20 +31,40 @@ def resolv_conf(dns: pb.DNSConfig) -> bytes:
     return "".join(f"{line}\n" for line in lines).encode()
 
 
-def write_files(directory: str, *, dns: pb.DNSConfig, hostname: str) -> None:
-    """Write the pod's files below `directory`. Raises OSError."""
+def write_files(directory: str, *, dns: pb.DNSConfig, hostname: str, owner: tuple[int, int] = (0, 0)) -> None:
+    """Write the pod's files below `directory`; `owner` is the pod's root as the host knows it. Raises OSError."""
     for name, content in (
         ("resolv.conf", resolv_conf(dns)),
         ("hostname", f"{hostname}\n".encode()),
         (".containerenv", b""),
     ):
-        write_new(os.path.join(directory, name), content, mode=0o644)
+        path = os.path.join(directory, name)
+        write_new(path, content, mode=0o644)
+        if owner != (0, 0):
+            os.chown(path, *owner)
 
 
-def mount_shm(path: str, *, size: int, label: str = "") -> None:
-    """Mount a tmpfs for /dev/shm of the pod. `size` in bytes. Raises OSError."""
+def let_in(directories: Sequence[str], group: int) -> None:
+    """Let the root of a user namespace, whom the host does not trust, pass to the last of the directories.
+
+    The last one opens for the host's group `group` alone, those above for whoever knows what is in them. Raises
+    OSError.
+    """
+    *above, own = directories
+    for directory in above:
+        mode = stat.S_IMODE(os.stat(directory).st_mode)
+        if not mode & stat.S_IXOTH:
+            os.chmod(directory, mode | stat.S_IXGRP | stat.S_IXOTH)
+    os.chown(own, -1, group)
+    os.chmod(own, 0o710)
+
+
+def mount_shm(path: str, *, size: int, label: str = "", owner: tuple[int, int] = (0, 0)) -> None:
+    """Mount a tmpfs for /dev/shm of the pod. `size` in bytes, `owner` as in `write_files`. Raises OSError."""
     os.mkdir(path, 0o1777)
     options = f"mode=1777,size={size}" + (f',context="{label}"' if label else "")
+    if owner != (0, 0):
+        options += f",uid={owner[0]},gid={owner[1]}"
     mount.mount("shm", path, "tmpfs", mount.MS_NOSUID | mount.MS_NODEV | mount.MS_NOEXEC, options)
 
 

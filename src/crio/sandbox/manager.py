@@ -25,6 +25,7 @@ from crio.base.ids import new_id, resolve_prefix
 from crio.base.jobs import Job, JobTable
 from crio.linux import namespaces
 from crio.linux.cgroup import CgroupFs
+from crio.linux.owned_namespaces import pin_owned
 from crio.linux.pidfd import kill_process, start_time
 from crio.network.hostport import HostPorts
 from crio.network.manager import Network
@@ -33,6 +34,8 @@ from crio.sandbox.names import check_config, sandbox_name, short_hostname
 from crio.sandbox.network import pod_network
 from crio.sandbox.record import FILE, SandboxRecord
 from crio.sandbox.sandbox import Sandbox
+from crio.sandbox.user_namespace import id_maps
+from crio.spec.oci_runtime import IdMapping
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +51,7 @@ class PodContainers(Protocol):
 class PauseSpawner(Protocol):
     """Starts the process that holds a pod's shared PID namespace."""
 
-    async def spawn_pause(self, keep: Callable[[int], None]) -> None: ...
+    async def spawn_pause(self, keep: Callable[[int], None], user_namespace: str = "", highest_id: int = 0) -> None: ...
 
 
 class SandboxSettings(msgspec.Struct, frozen=True):
@@ -62,6 +65,9 @@ class SandboxSettings(msgspec.Struct, frozen=True):
     default_runtime: str
     default_sysctls: tuple[str, ...] = ()
     disable_hostport_mapping: bool = False
+    lowest_uid: int = -1
+    """The lowest ids of the host that a pod's user namespace may have; -1 is any."""
+    lowest_gid: int = -1
 
 
 class SandboxManager:
@@ -146,7 +152,8 @@ class SandboxManager:
     ) -> Sandbox:
         sandbox_id = new_id()
         options = config.linux.security_context.namespace_options
-        planned = plan.plan_namespaces(options, sandbox_id, self.settings.namespaces_dir)
+        maps = id_maps(options, lowest_uid=self.settings.lowest_uid, lowest_gid=self.settings.lowest_gid)
+        planned = plan.plan_namespaces(options, sandbox_id, self.settings.namespaces_dir, user=bool(maps.uids))
         record = SandboxRecord(
             id=sandbox_id,
             name=name,
@@ -156,9 +163,11 @@ class SandboxManager:
             created_at=time.time_ns(),
             cgroup_parent=cgroups.cgroup_parent(config.linux.cgroup_parent, self.settings.cgroup_manager),
             namespaces=planned,
+            uid_mappings=maps.uids,
+            gid_mappings=maps.gids,
             hostname=plan.hostname(config, sandbox_id, short_hostname),
         )
-        sysctls = plan.sysctls(config, self.settings.default_sysctls, planned)
+        sysctls = plan.sysctls(config, self.settings.default_sysctls, planned, maps.gids)
         sandbox = Sandbox(os.path.join(self.settings.directory, sandbox_id), record)
         record.shm_path = "/dev/shm" if options.ipc == pb.NODE else sandbox.path("shm")
         attach: asyncio.Task[None] | None = None
@@ -175,12 +184,7 @@ class SandboxManager:
                 self._cgroups.expect_move()
             if planned:
                 with job.step("namespaces"):
-                    await asyncio.to_thread(
-                        namespaces.pin,
-                        planned,
-                        hostname=record.hostname if "uts" in planned else None,
-                        sysctls=sysctls,
-                    )
+                    await asyncio.to_thread(_pin, record, sysctls)
                     failpoint("sandbox.run.after_namespaces")
             if "net" in planned:
                 attach = asyncio.get_running_loop().create_task(self._attach_network(job, sandbox))
@@ -188,7 +192,7 @@ class SandboxManager:
                 self._make_files(sandbox)
             if options.pid == pb.POD:
                 with job.step("pause"):
-                    await self._pause.spawn_pause(lambda pid: _keep_pause(sandbox, pid))
+                    await self._spawn_pause(sandbox)
             if attach is not None:
                 await attach
             failpoint("sandbox.run.before_complete")
@@ -210,9 +214,22 @@ class SandboxManager:
 
     def _make_files(self, sandbox: Sandbox) -> None:
         record, config = sandbox.record, sandbox.config
-        files.write_files(sandbox.directory, dns=config.dns_config, hostname=record.hostname)
+        owner = sandbox.id_maps.root
+        if record.uid_mappings:
+            directory = self.settings.directory
+            files.let_in([os.path.dirname(directory), directory, sandbox.directory], owner[1])
+        files.write_files(sandbox.directory, dns=config.dns_config, hostname=record.hostname, owner=owner)
         if sandbox.options.ipc != pb.NODE:
-            files.mount_shm(record.shm_path, size=files.DEFAULT_SHM_SIZE, label=record.mount_label)
+            files.mount_shm(record.shm_path, size=files.DEFAULT_SHM_SIZE, label=record.mount_label, owner=owner)
+
+    async def _spawn_pause(self, sandbox: Sandbox) -> None:
+        record = sandbox.record
+        if record.uid_mappings:
+            await self._pause.spawn_pause(
+                lambda pid: _keep_pause(sandbox, pid), record.namespaces["user"], record.uid_mappings[0].size - 1
+            )
+        else:
+            await self._pause.spawn_pause(lambda pid: _keep_pause(sandbox, pid))
 
     def _group(self, record: SandboxRecord) -> str:
         """The pod's own group: nothing runs in it, but cAdvisor takes a pod's existence and network from it."""
@@ -404,6 +421,20 @@ class SandboxManager:
 def _keep_pause(sandbox: Sandbox, pid: int) -> None:
     sandbox.record.pause_pid, sandbox.record.pause_start = pid, start_time(pid)
     sandbox.save()
+
+
+def _pin(record: SandboxRecord, sysctls: Mapping[str, str]) -> None:
+    paths = record.namespaces
+    hostname = record.hostname if "uts" in paths else None
+    if "user" in paths:
+        uids, gids = _lines(record.uid_mappings), _lines(record.gid_mappings)
+        pin_owned(paths, uids, gids, hostname=hostname, sysctls=sysctls)
+    else:
+        namespaces.pin(paths, hostname=hostname, sysctls=sysctls)
+
+
+def _lines(mappings: list[IdMapping]) -> list[tuple[int, int, int]]:
+    return [(mapping.container_id, mapping.host_id, mapping.size) for mapping in mappings]
 
 
 def _unpin(paths: Mapping[str, str]) -> None:

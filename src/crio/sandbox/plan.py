@@ -6,24 +6,27 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 
 from crio.api.runtime.v1 import api_pb2 as pb
-from crio.base.errors import InvalidArgument, Unimplemented
+from crio.base.errors import InvalidArgument
 from crio.linux.namespaces import sysctl_path
+from crio.spec.oci_runtime import IdMapping
 
-_DIRECTORIES = {"net": "netns", "ipc": "ipcns", "uts": "utsns"}
+_DIRECTORIES = {"user": "userns", "net": "netns", "ipc": "ipcns", "uts": "utsns"}
+_PING_GROUPS = "net.ipv4.ping_group_range"
 
 
-def plan_namespaces(options: pb.NamespaceOption, sandbox_id: str, directory: str) -> dict[str, str]:
-    """The file at which each namespace of the pod is pinned, by kind; kinds shared with the host are left out."""
-    if options.HasField("userns_options") and options.userns_options.mode == pb.POD and options.userns_options.uids:
-        raise Unimplemented(
-            "cannot run the pod in a user namespace: no runtime handler announces user_namespaces; set hostUsers: true"
-        )
+def plan_namespaces(
+    options: pb.NamespaceOption, sandbox_id: str, directory: str, *, user: bool = False
+) -> dict[str, str]:
+    """The file at which each namespace of the pod is pinned, by kind; kinds shared with the host are left out.
+
+    `user`: the pod has a user namespace of its own.
+    """
     for kind in ("network", "ipc"):
         if getattr(options, kind) not in (pb.POD, pb.NODE):
             raise InvalidArgument(f"cannot run the pod: {kind} namespace must be POD or NODE")
     if options.pid not in (pb.POD, pb.CONTAINER, pb.NODE):
         raise InvalidArgument("cannot run the pod: pid namespace must be POD, CONTAINER or NODE")
-    kinds = []
+    kinds = ["user"] if user else []
     if options.network == pb.POD:
         kinds += ["net", "uts"]
     if options.ipc == pb.POD:
@@ -38,12 +41,18 @@ def hostname(config: pb.PodSandboxConfig, sandbox_id: str, default: Callable[[st
     return config.hostname or default(sandbox_id)
 
 
-def sysctls(config: pb.PodSandboxConfig, defaults: Sequence[str], namespaces: Mapping[str, str]) -> dict[str, str]:
+def sysctls(
+    config: pb.PodSandboxConfig,
+    defaults: Sequence[str],
+    namespaces: Mapping[str, str],
+    group_mappings: Sequence[IdMapping] = (),
+) -> dict[str, str]:
     """The kernel parameters to set in the pod's namespaces: crio.conf's default_sysctls, then the pod's.
 
     Only namespaced ones, and only with a namespace of the pod's own (CVE-2022-0532); names and values in a strict set
     of characters (CVE-2022-0811). A default for a namespace that the pod shares with the host is left out; the same in
-    the pod's own list is an InvalidArgument.
+    the pod's own list is an InvalidArgument. `group_mappings` are those of the pod's user namespace: the daemon sets
+    the parameters from outside, so groups are named as the host knows them.
     """
     chosen: dict[str, str] = {}
     for item in defaults:
@@ -57,7 +66,21 @@ def sysctls(config: pb.PodSandboxConfig, defaults: Sequence[str], namespaces: Ma
                 f"cannot set sysctl {name}: the pod shares the {kind} namespace with the host, whose value would change"
             )
         chosen[name] = value
+    for name in [name for name in chosen if group_mappings and name.replace("/", ".") == _PING_GROUPS]:
+        chosen[name] = _mapped_groups(name, chosen[name], group_mappings[0])
     return chosen
+
+
+def _mapped_groups(name: str, value: str, mapping: IdMapping) -> str:
+    """A range of the container's groups as the host's; what lies beyond the mapping is cut off."""
+    parts = value.split()
+    if len(parts) != 2 or not all(part.isascii() and part.isdecimal() for part in parts):
+        raise InvalidArgument(f"cannot set sysctl {name}: {value[:80]!r} is no range of groups")
+    first, last = (min(int(part), mapping.size - 1) for part in parts)
+    if int(parts[0]) > int(parts[1]):
+        # Nobody may: the kernel takes "1 0" for that.
+        return f"{mapping.host_id + 1} {mapping.host_id}"
+    return f"{mapping.host_id + first} {mapping.host_id + last}"
 
 
 def _kind_of(name: str, value: str) -> str:

@@ -8,6 +8,7 @@ import msgspec
 
 from crio.base.errors import DataLoss
 from crio.base.files import read_bounded, write_atomic
+from crio.spec.oci_runtime import IdMapping
 
 FILE = "sandbox.json"
 VERSION = 1
@@ -33,6 +34,9 @@ class SandboxRecord(msgspec.Struct, kw_only=True, omit_defaults=True):
     cgroup_parent: str = ""
     namespaces: dict[str, str] = {}
     """Path of the pinned namespace by kind ("net", "ipc", "uts", "user")."""
+    uid_mappings: list[IdMapping] = []
+    """Of the pod's user namespace; empty without one."""
+    gid_mappings: list[IdMapping] = []
     shm_path: str = ""
     hostname: str = ""
     pause_pid: int = 0

@@ -17,6 +17,7 @@ from crio.api.runtime.v1 import api_pb2 as pb
 from crio.base.ids import SandboxId
 from crio.linux.pidfd import process_alive
 from crio.sandbox.record import SandboxRecord, save
+from crio.sandbox.user_namespace import IdMaps
 
 
 class Sandbox:
@@ -64,6 +65,11 @@ class Sandbox:
     @property
     def privileged(self) -> bool:
         return self.config.linux.security_context.privileged
+
+    @property
+    def id_maps(self) -> IdMaps:
+        """Those of the pod's user namespace; empty without one."""
+        return IdMaps(self.record.uid_mappings, self.record.gid_mappings)
 
     @property
     def pid_namespace(self) -> str:

@@ -20,6 +20,7 @@ RUNC = b"""{"ociVersionMin":"1.0.0","ociVersionMax":"1.2.0","mountOptions":["bin
         (b"{}", Features()),
         (b'{"mountOptions":["ro"],"linux":{}}', Features()),
         (b'{"linux":{"mountExtensions":{"idmap":{"enabled":false}}}}', Features()),
+        (b'{"linux":{"namespaces":["mount","user"]}}', Features(user_namespaces=True)),
         (b"", Features()),
         (b"unknown command features", Features()),
         (b'{"mountOptions":"rro"}', Features()),
@@ -43,7 +44,9 @@ def test_parse(text: bytes, features: Features) -> None:
     ],
 )
 def test_an_old_crun_is_known_by_its_version(version: bytes, recursive: bool) -> None:
-    assert known_of_crun(version) == Features(recursive_read_only=recursive, seccomp_program=True)
+    assert known_of_crun(version) == Features(
+        recursive_read_only=recursive, user_namespaces=version.startswith(b"crun"), seccomp_program=True
+    )
 
 
 def test_a_real_runtimes_answer() -> None:

@@ -9,6 +9,7 @@ import pytest
 from crio.api.runtime.v1 import api_pb2 as pb
 from crio.base.errors import InvalidArgument
 from crio.sandbox.plan import hostname, plan_namespaces, sysctls
+from crio.spec.oci_runtime import IdMapping
 
 ID = "ab" * 32
 
@@ -39,6 +40,24 @@ def test_namespaces_shared_with_the_host_are_not_made() -> None:
 def test_modes_that_a_pod_cannot_have(modes: dict[str, int]) -> None:
     with pytest.raises(InvalidArgument):
         plan_namespaces(options(**modes), ID, "/run")
+
+
+def test_a_user_namespace_comes_first() -> None:
+    planned = plan_namespaces(options(network=pb.NODE), ID, "/run", user=True)
+    assert list(planned.items()) == [("user", f"/run/userns/{ID}"), ("ipc", f"/run/ipcns/{ID}")]
+
+
+@pytest.mark.parametrize(
+    ("asked", "written"),
+    [("0 2147483647", "1000 1099"), ("5 5", "1005 1005"), ("200 300", "1099 1099"), ("1 0", "1001 1000")],
+)
+def test_groups_that_may_ping_are_those_of_the_user_namespace(asked: str, written: str) -> None:
+    name = "net.ipv4.ping_group_range"
+    mappings = [IdMapping(0, 1000, 100)]
+    assert sysctls(config(**{name: asked}), [], {"net": "/a"}, mappings) == {name: written}
+    assert sysctls(config(**{name: asked}), [], {"net": "/a"}) == {name: asked}
+    with pytest.raises(InvalidArgument, match="no range of groups"):
+        sysctls(config(**{name: "x"}), [], {"net": "/a"}, mappings)
 
 
 def test_hostnames() -> None:

@@ -15,12 +15,14 @@ from collections.abc import Sequence
 
 from crio.base.errors import InvalidArgument
 from crio.container.specgen import root
+from crio.container.specgen.mapped import map_owners
 from crio.container.specgen.plan import (
     CopyTree,
     Effect,
     MakeDirectory,
     MakeHostDirectory,
     MakeLink,
+    MapOwners,
     Relabel,
     RemoveFile,
     WriteFile,
@@ -53,6 +55,8 @@ def apply_effects(effects: Sequence[Effect], rootfs: str) -> None:
                     _make_host_directory(effect.path, effect.mode, effect.uid, effect.gid)
                 case CopyTree():
                     _copy(effect)
+                case MapOwners():
+                    map_owners(effect)
 
 
 def apply_relabels(relabels: Sequence[Relabel], cancelled: threading.Event | None = None) -> int:

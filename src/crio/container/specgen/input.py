@@ -80,6 +80,8 @@ class ImageMount(msgspec.Struct, frozen=True):
     image_id: str = ""
     files: Mapping[str, str] = msgspec.field(default_factory=dict)
     """Of an artifact: the host's path of each blob by its name below the mount point."""
+    owners_mapped: bool = False
+    """The owners are those of the pod's user namespace already."""
 
 
 class ContainerInput(msgspec.Struct, frozen=True):

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import msgspec
 
 from crio.api.runtime.v1 import api_pb2 as pb
 from crio.container.specgen.stop_signal import StopSignal
-from crio.spec.oci_runtime import Spec
+from crio.spec.oci_runtime import IdMapping, Spec
+
+MAPPED_VOLUMES = "volumes"
+"""Directory in a container's own where volumes with mapped owners are mounted."""
 
 
 class MakeDirectory(NamedTuple):
@@ -83,7 +87,23 @@ class CopyTree(NamedTuple):
         return f"copy {self.source} to {self.target}"
 
 
-Effect = MakeDirectory | MakeLink | RemoveFile | WriteFile | MakeHostDirectory | CopyTree
+class MapOwners(NamedTuple):
+    """A view of a host's path with other owners (an id-mapped mount) at a place in the container's own directory.
+
+    For runtimes that cannot make such mounts. `unmap_owners` takes it away once the container has it.
+    """
+
+    source: str
+    target: str
+    uids: tuple[tuple[int, int, int], ...]
+    """(id of the files, id on the host, how many)."""
+    gids: tuple[tuple[int, int, int], ...]
+
+    def describe(self) -> str:
+        return f"mount {self.source} with mapped owners at {self.target}"
+
+
+Effect = MakeDirectory | MakeLink | RemoveFile | WriteFile | MakeHostDirectory | CopyTree | MapOwners
 
 
 class Relabel(NamedTuple):
@@ -148,6 +168,14 @@ class Notes(msgspec.Struct):
         self.effects.append(MakeHostDirectory(path, 0o755, uid, gid))
         self.label(path)
         return path
+
+    def map_owners(self, source: str, uids: Sequence[IdMapping], gids: Sequence[IdMapping]) -> str:
+        """Plan a view of a host's path with other owners; its path on the host."""
+        number = sum(isinstance(effect, MapOwners) for effect in self.effects)
+        target = os.path.join(self.directory, MAPPED_VOLUMES, str(number))
+        lines = [tuple((item.container_id, item.host_id, item.size) for item in items) for items in (uids, gids)]
+        self.effects.append(MapOwners(source, target, lines[0], lines[1]))
+        return target
 
     def label(self, path: str, *, trust_top: bool = False) -> None:
         """Plan that a path of the host gets the container's label; nothing without one."""

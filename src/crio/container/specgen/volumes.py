@@ -39,6 +39,7 @@ class VolumeSettings(NamedTuple):
     storage_root: str = ""
     recursive_read_only: bool = False
     idmapped: bool = False
+    """Whether the runtime makes id-mapped mounts; else they are made for it."""
     relabel: bool = True
     """False for a super-privileged container, which labels cannot stop."""
     trust_labels: bool = False
@@ -98,10 +99,14 @@ def _host_volume(
         mode = pb.PROPAGATION_HOST_TO_CONTAINER
     with source:
         kind = _propagation(mode, source, table, request)
-    if (request.uidMappings or request.gidMappings) and not settings.idmapped:
+    uids, gids = _mappings(request.uidMappings), _mappings(request.gidMappings)
+    if bool(uids) != bool(gids):
         raise InvalidArgument(
-            f"cannot mount {request.host_path[:200]} id-mapped: the OCI runtime of this handler does not support that"
+            f"cannot mount {request.host_path[:200]} id-mapped: it needs mappings of both users and groups"
         )
+    runtime_source = path
+    if uids and not settings.idmapped:
+        runtime_source, uids, gids = notes.map_owners(path, uids, gids), [], []
     if request.selinux_relabel and settings.relabel:
         notes.label(path, trust_top=settings.trust_labels)
     done = pb.Mount()
@@ -112,10 +117,10 @@ def _host_volume(
         Mount(
             request.container_path,
             "bind",
-            path,
+            runtime_source,
             ["rbind", kind, _read_only(request, mode, settings)],
-            _mappings(request.uidMappings),
-            _mappings(request.gidMappings),
+            uids,
+            gids,
         ),
         kind,
     )
@@ -169,24 +174,18 @@ def _image_volume(
         raise ImageVolumeMountFailed(f"cannot mount image {request.image.image[:200]}: the mount is not read-only")
     if mount is None or not (mount.source or mount.files):
         raise ImageVolumeMountFailed(f"cannot mount image {request.image.image[:200]}: it is not on this node")
-    if (request.uidMappings or request.gidMappings) and not settings.idmapped:
-        raise ImageVolumeMountFailed(f"cannot mount image {request.image.image[:200]} id-mapped: not supported here")
     targets = {request.container_path: mount.source} if mount.source else {}
     for name, path in mount.files.items():
         targets[_artifact_target(request.container_path, name)] = path
     for target, path in targets.items():
         if request.selinux_relabel and settings.relabel and mount.files:
             notes.label(path)
-        result.mounts.append(
-            Mount(
-                target,
-                "bind",
-                path,
-                ["rbind", "rprivate", "ro", "nosuid", "nodev"],
-                _mappings(request.uidMappings),
-                _mappings(request.gidMappings),
-            )
-        )
+        uids, gids = _mappings(request.uidMappings), _mappings(request.gidMappings)
+        if mount.owners_mapped:
+            uids, gids = [], []
+        elif uids and not settings.idmapped:
+            path, uids, gids = notes.map_owners(path, uids, gids), [], []
+        result.mounts.append(Mount(target, "bind", path, ["rbind", "rprivate", "ro", "nosuid", "nodev"], uids, gids))
     done = pb.Mount()
     done.CopyFrom(request)
     done.host_path = mount.source or next(iter(mount.files.values()))

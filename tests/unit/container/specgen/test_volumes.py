@@ -8,7 +8,7 @@ import pytest
 from crio.api.runtime.v1 import api_pb2 as pb
 from crio.base.errors import InvalidArgument
 from crio.container.specgen.input import ImageMount
-from crio.container.specgen.plan import MakeHostDirectory, Notes, Relabel
+from crio.container.specgen.plan import MakeHostDirectory, MapOwners, Notes, Relabel
 from crio.container.specgen.volumes import ImageVolumeMountFailed, Volumes, VolumeSettings, depth, volumes
 
 
@@ -81,6 +81,18 @@ def test_recursive_read_only_and_id_mapped(tmp_path: Path) -> None:
     )
     assert result.mounts[0].options[2] == "rro"
     assert result.mounts[0].uid_mappings[0].host_id == 100000
+
+
+def test_owners_are_mapped_for_a_runtime_that_cannot(tmp_path: Path) -> None:
+    mapping = [pb.IDMapping(host_id=100000, container_id=0, length=65536)]
+    notes = Notes(directory="/run/ctr")
+    requested = asked(tmp_path, uidMappings=mapping, gidMappings=mapping)
+    result = volumes([requested, requested], {}, VolumeSettings(), notes)
+    assert [mount.source for mount in result.mounts] == ["/run/ctr/volumes/0", "/run/ctr/volumes/1"]
+    assert result.mounts[0].uid_mappings == []
+    lines = ((0, 100000, 65536),)
+    assert notes.effects[0] == MapOwners(str(tmp_path), "/run/ctr/volumes/0", lines, lines)
+    assert result.reported[0].host_path == str(tmp_path)
 
 
 def test_the_storage_root_is_never_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
