@@ -10,24 +10,31 @@ import logging
 import os
 import re
 import stat
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from crio.storage import tempdirs
 from crio.storage.deletion import delete_tree
+from crio.storage.records import LayerRecord
 from crio.storage.store import Store
 
 log = logging.getLogger(__name__)
 
 _ID = re.compile(r"[0-9a-f]{64}")
 _TAR_SPLIT = re.compile(r"([0-9a-f]{64})\.tar-split\.gz")
+_OF_A_POD = re.compile(r"k8s_.+-layer")
+"""What the layers of a Kubernetes runtime's containers are called."""
 _UNFINISHED = re.compile(r"\.tmp-.+")
 
 
 def collect(store: Store) -> list[str]:
-    """Remove layers' directories, blobs and half-written files that belong to nothing; the paths that went."""
+    """Remove layers, directories, blobs and half-written files that belong to nothing; the ids and paths that went."""
     removed: list[str] = []
     layers = store.layer_store
     with layers.table.writing() as layer_edit:
+        for id in _without_container(store, layer_edit.now.by_id):
+            log.info("removing layer %s of a container that was never recorded", id)
+            layers.remove(layer_edit, [id], lasting=False)
+            removed.append(id)
         known = layer_edit.now.by_id
         for id in list(store.driver.layer_ids()):
             if id not in known:
@@ -49,6 +56,18 @@ def collect(store: Store) -> list[str]:
         tempdirs.remove_stale(os.path.join(home, "tempdirs"))
     layers.trash.empty()
     return removed
+
+
+def _without_container(store: Store, layers: Mapping[str, LayerRecord]) -> list[str]:
+    """Containers' layers whose maker died before it recorded the container; with the layers' lock held."""
+    with store.container_store.table.reading() as containers:
+        used = {container.layer for container in containers.by_id.values()}
+    used.update(layer.parent for layer in layers.values())
+    return [
+        layer.id
+        for layer in layers.values()
+        if layer.id not in used and layer.names and all(_OF_A_POD.fullmatch(name) for name in layer.names)
+    ]
 
 
 def _layer_garbage(name: str, known: Iterable[str]) -> bool:

@@ -52,3 +52,20 @@ def test_what_no_record_names_goes(store: Store, tar: TarMaker, add_image: Image
     assert list(store.driver.layer_ids()) == [image.layer]
     assert len(os.listdir(graph / "overlay/l")) == 1
     assert collect(store) == []
+
+
+def test_the_layer_of_a_container_that_was_never_recorded_goes(
+    store: Store, tar: TarMaker, add_image: ImageMaker
+) -> None:
+    image = add_image(store, "localhost/a:1", tar(("a", b"1")))
+    kept = store.create_container(new_id(), names=["k8s_kept"], image_id=image.id)
+    orphans = []
+    for name in ("k8s_lost", "someone-elses"):
+        container = store.create_container(new_id(), names=[name], image_id=image.id)
+        with store.container_store.table.writing() as edit:
+            edit.drop(container.id)
+            edit.save()
+        orphans.append(container.layer)
+    assert collect(store) == orphans[:1]
+    assert set(store.driver.layer_ids()) == {image.layer, kept.layer, orphans[1]}
+    assert collect(store) == []
