@@ -127,7 +127,8 @@ class Inspect:
                     "image": self._node.config().image.pause_image,
                     "image_ref": "",
                     "created_time": sandbox.record.created_at,
-                    "labels": dict(pod.labels),
+                    # By this name cAdvisor knows the one whose network counters are the pod's.
+                    "labels": {**pod.labels, "io.kubernetes.container.name": "POD"},
                     "annotations": dict(pod.annotations),
                     "crio_annotations": {"io.kubernetes.cri-o.ContainerType": "sandbox"},
                     "log_path": pod.log_directory,

@@ -80,6 +80,8 @@ SECTIONS: tuple[tuple[str, tuple[Entry, ...]], ...] = (
             Entry("version", "show the version of the runtime"),
             Entry("info", "show the state of the runtime"),
             Entry("jobs", "list the operations that are under way"),
+            Entry("trace", "draw what the last calls about a pod did, and how long it took"),
+            Entry("doctor", "examine this machine and the daemon, and say what is wrong"),
             Entry("events", "follow the events of containers", ("event",)),
             Entry("metricdescs", "list the descriptors of metrics"),
             Entry("runtime-config", "show the runtime's configuration for the kubelet"),
