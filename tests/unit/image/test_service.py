@@ -274,6 +274,47 @@ async def test_a_killed_worker_is_a_clear_error(node: Node, plain: RunningRegist
     _nothing_staged(node)
 
 
+async def test_a_killed_workers_pull_goes_on_where_it_was(node: Node, plain: RunningRegistry) -> None:
+    with fault_proxy(plain.host) as proxy:
+        node.serve(proxy.host)
+        proxy.faults["/blobs/"] = [Fault(piece=1 << 16, pause=0.06, times=3), Fault(times=99)]
+        before = (await node.service.fs_info()).used_bytes
+        pull = asyncio.create_task(node.service.pull("example.com/team/second:1"))
+        while not any(layer.done > 2_000_000 for status in node.service.pulls() for layer in status.layers.values()):
+            assert not pull.done()
+            await asyncio.sleep(0.01)
+        worker = node.service.worker_pid
+        assert worker is not None
+        os.kill(worker, signal.SIGKILL)
+        with pytest.raises(Unavailable, match="SIGKILL"):
+            await pull
+        assert (await node.service.fs_info()).used_bytes > before, "what is kept is counted"
+        begun = len(proxy.seen)
+        image = await node.service.pull("example.com/team/second:1")
+        asked = [request.headers.get("range", "") for request in proxy.seen[begun:] if "/blobs/" in request.path]
+        assert any(int(text.partition("=")[2].partition("-")[0]) > 1_900_000 for text in asked if text)
+    assert image.repo_tags == ("example.com/team/second:1",)
+    assert os.listdir(f"{node.root}/graph/tmp/crio-blobs") == []
+    _nothing_staged(node)
+
+
+async def test_a_deadline_tells_how_far_the_pull_is(node: Node, plain: RunningRegistry) -> None:
+    with fault_proxy(plain.host) as proxy:
+        node.serve(proxy.host)
+        proxy.faults["/blobs/"] = [Fault(piece=1 << 14, pause=0.05, times=99)]
+        pull = asyncio.create_task(node.service.pull("example.com/team/second:1"))
+        while not any(status.bytes_total for status in node.service.pulls()):
+            await asyncio.sleep(0.01)
+        deadline = asyncio.get_running_loop().time()
+        words = r"goes on.*\(stage 'fetch', \d\.\d of 3\.\d MB at .* of 2 layers\)"
+        with pytest.raises(DeadlineExceeded, match=words):
+            await node.service.pull("example.com/team/second:1", deadline=deadline)
+        assert not pull.done()
+        await node.service.stop()
+        with pytest.raises(Cancelled):
+            await pull
+
+
 async def test_stop_ends_pulls_and_leaves_nothing(node: Node, plain: RunningRegistry) -> None:
     with fault_proxy(plain.host) as proxy:
         node.serve(proxy.host)
