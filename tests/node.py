@@ -26,6 +26,8 @@ from crio.rpc.client import Client
 Response = TypeVar("Response", bound=Message)
 
 CNI_DIRECTORIES = ("/opt/cni/bin", "/usr/lib/cni", "/usr/libexec/cni")
+CGROUP_MANAGER = os.environ.get("CRIO_TEST_CGROUP_MANAGER", "cgroupfs")
+"""Which of crio.conf's cgroup managers the nodes have; "systemd" needs a machine that systemd runs."""
 POD_FIELDS = ("metadata", "labels", "annotations", "hostname", "log_directory", "dns_config", "port_mappings", "linux")
 
 
@@ -99,7 +101,7 @@ clean_shutdown_file = "{root}/lib/clean.shutdown"
 listen = "{self.socket}"
 [crio.runtime]
 default_runtime = "{self.runtime}"
-cgroup_manager = "cgroupfs"
+cgroup_manager = "{CGROUP_MANAGER}"
 namespaces_dir = "{root}/ns"
 container_exits_dir = "{root}/state/exits"
 container_attach_socket_dir = "{root}/state"

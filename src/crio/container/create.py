@@ -48,8 +48,8 @@ from crio.linux.cgroup import CgroupFs
 from crio.linux.pidfd import kill_process, start_time
 from crio.runtime.features import Features
 from crio.runtime.handlers import Runtimes
-from crio.sandbox import cgroups
 from crio.sandbox.files import let_in
+from crio.sandbox.groups import PodGroups
 from crio.sandbox.sandbox import Sandbox
 from crio.sandbox.user_namespace import check_same
 from crio.security.host import HostFacts
@@ -76,6 +76,7 @@ class MakerRooms(msgspec.Struct, frozen=True):
 
     host: HostFacts
     cgroups: CgroupFs
+    groups: PodGroups
     store: Store
     storage: Executor
     images: ImageService
@@ -98,6 +99,7 @@ class ContainerMaker:
     ) -> None:
         self.settings = settings
         self.cgroups = rooms.cgroups
+        self._groups = rooms.groups
         self.runtimes = rooms.runtimes
         self._config = config
         self._rooms = rooms
@@ -122,7 +124,7 @@ class ContainerMaker:
         await self._images.check_use(image, asked, sandbox.config.metadata.namespace)
         container_id = new_id()
         handler = sandbox.record.runtime_handler or self.runtimes.default_name
-        manager = self._config().runtime.cgroup_manager
+        monitor_cgroup = self._config().runtime.runtimes[handler].monitor_cgroup
         parent = sandbox.record.cgroup_parent
         record = ContainerRecord(
             id=container_id,
@@ -136,8 +138,8 @@ class ContainerMaker:
             image_name=_image_name(config, image),
             image_digest=image.repo_digests[0] if image.repo_digests else image.id,
             log_path=log_path(sandbox.config, config),
-            cgroup_path=cgroups.group_path(parent, f"crio-{container_id}", manager),
-            monitor_cgroup=cgroups.group_path(parent, f"crio-conmon-{container_id}", manager),
+            cgroup_path=self._groups.path(parent, f"crio-{container_id}"),
+            monitor_cgroup=self._groups.monitor_path(parent, container_id, monitor_cgroup),
             own_pid_namespace=config.linux.security_context.namespace_options.pid == pb.CONTAINER,
             resources=config.linux.resources.SerializeToString(),
             image_volumes=image_mounts.new_ids(config),
@@ -193,7 +195,9 @@ class ContainerMaker:
         record.pid_start = start_time(monitor.pid)
         record.complete = True
         container.save()
-        placing = self._place_monitor(record.monitor_cgroup, monitor.monitor_pid)
+        # Moving a process costs the kernel milliseconds, and systemd more, so nobody waits for it.
+        description = f"Monitor of container {record.name}"
+        placing = self._groups.place(record.monitor_cgroup, monitor.monitor_pid, description)
         self._placing[record.id] = self._background.spawn(container.short_id, placing)
         return monitor
 
@@ -343,17 +347,6 @@ class ContainerMaker:
             log_to_journald=config.runtime.log_to_journald,
             timeout=handler.container_create_timeout,
         )
-
-    async def _place_monitor(self, group: str, pid: int) -> None:
-        """Put the monitor into its own group. Moving a process costs the kernel milliseconds, so not before create."""
-        await self._storage.run(self._move, group, pid)
-
-    def _move(self, group: str, pid: int) -> None:
-        self.cgroups.create(group)
-        try:
-            self.cgroups.add(group, pid)
-        except ProcessLookupError:
-            pass
 
     def plan_update(self, container: Container, change: pb.LinuxContainerResources) -> Update:
         """What a change of the container's limits means. Raises InvalidArgument."""

@@ -20,7 +20,7 @@ from crio.spec.oci_image import Descriptor, ImageConfig, Index, Manifest, RootFs
 _CREATED = "2024-01-01T00:00:00Z"
 _MTIME = 1_704_067_200
 _MAX_BINARY = 64 << 20
-_FIRST_APPLETS = b"\0[\0[[\0"
+_FIRST_APPLETS = b"[\0[[\0"
 _DIRECTORIES = ("bin", "dev", "etc", "home", "proc", "root", "sys", "usr", "usr/bin", "var")
 _FILES: Mapping[str, str] = {
     "etc/passwd": "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/home:/bin/false\n",
@@ -98,7 +98,7 @@ def busybox_applets(binary: bytes, path: str = "busybox") -> list[str]:
     end = binary.find(b"\0\0", start)
     if not binary.startswith(b"\x7fELF") or start < 0 or end < 0:
         raise InvalidArgument(f"cannot make an image from {path}: it is not a busybox; install busybox-static")
-    return binary[start + 1 : end].decode("ascii").split("\0")
+    return binary[start:end].decode("ascii").split("\0")
 
 
 def _entry(name: str, kind: bytes, mode: int) -> tarfile.TarInfo:

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 
-from crio.base.errors import FailedPrecondition, Internal, InvalidArgument
+from crio.base.errors import CrioError, FailedPrecondition, Internal, InvalidArgument
 from crio.base.failpoints import failpoint
 from crio.linux import conntrack, nft
 from crio.linux.netlink import Netlink
@@ -115,7 +115,7 @@ class HostPorts:
         """Make the tables hold exactly the mappings of these pods (id, mappings, addresses), without a gap between.
 
         For the daemon's start: what an earlier run left for pods that are gone goes, what somebody else removed comes
-        back. A pod whose ports collide with an earlier one's is left out and logged.
+        back. A pod whose ports collide with an earlier one's is left out and logged; so is a kernel that can't do it.
         """
         async with self._lock:
             self._entries.clear()
@@ -128,7 +128,11 @@ class HostPorts:
                     continue
                 if entries:
                     self._entries[pod_id] = entries
-            await asyncio.to_thread(_apply_all, self._table, dict(self._entries))
+            try:
+                await asyncio.to_thread(_apply_all, self._table, dict(self._entries))
+            except CrioError as error:
+                # A kernel without nf_tables can run all pods but those with host ports.
+                log.error("%s; host ports do not work until the kernel has nf_tables with NAT", error.message)
             self._rebuilt = True
 
     def mapped(self) -> Mapping[str, list[str]]:

@@ -23,6 +23,7 @@ from crio.base.failpoints import failpoint
 from crio.base.files import remove_directory
 from crio.base.ids import new_id, resolve_prefix
 from crio.base.jobs import Job, JobTable
+from crio.config.tables.handler import RuntimeHandler
 from crio.linux import namespaces
 from crio.linux.cgroup import CgroupFs
 from crio.linux.owned_namespaces import pin_owned
@@ -30,6 +31,7 @@ from crio.linux.pidfd import kill_process, start_time
 from crio.network.hostport import HostPorts
 from crio.network.manager import Network
 from crio.sandbox import cgroups, files, plan
+from crio.sandbox.groups import pod_groups
 from crio.sandbox.names import check_config, sandbox_name, short_hostname
 from crio.sandbox.network import pod_network
 from crio.sandbox.record import FILE, SandboxRecord
@@ -61,7 +63,7 @@ class SandboxSettings(msgspec.Struct, frozen=True):
     """Where each sandbox has its directory; on a tmpfs."""
     namespaces_dir: str
     cgroup_manager: str
-    handlers: Mapping[str, object]
+    handlers: Mapping[str, RuntimeHandler]
     default_runtime: str
     default_sysctls: tuple[str, ...] = ()
     disable_hostport_mapping: bool = False
@@ -87,6 +89,7 @@ class SandboxManager:
         self.settings = settings
         self._jobs = jobs
         self._cgroups = cgroup_fs
+        self.groups = pod_groups(settings.cgroup_manager, cgroup_fs)
         self._network = network
         self._host_ports = host_ports
         self._pause = pause
@@ -179,7 +182,9 @@ class SandboxManager:
                 if config.log_directory:
                     os.makedirs(config.log_directory, 0o755, exist_ok=True)
             with job.step("cgroup"):
-                self._cgroups.create(self._group(record))
+                minimum = self.settings.handlers[handler or self.settings.default_runtime].container_min_memory
+                self.groups.check_memory(record.cgroup_parent, minimum)
+                await self.groups.make(self._group(record))
                 # A container will follow. No group can be made until the kernel is ready, so this comes after.
                 self._cgroups.expect_move()
             if planned:
@@ -193,6 +198,7 @@ class SandboxManager:
             if options.pid == pb.POD:
                 with job.step("pause"):
                     await self._spawn_pause(sandbox)
+                    await self.groups.place(self._group(record), record.pause_pid, f"Pod {name}")
             if attach is not None:
                 await attach
             failpoint("sandbox.run.before_complete")
@@ -233,21 +239,22 @@ class SandboxManager:
 
     def _group(self, record: SandboxRecord) -> str:
         """The pod's own group: nothing runs in it, but cAdvisor takes a pod's existence and network from it."""
-        return cgroups.group_path(record.cgroup_parent, f"crio-{record.id}", self.settings.cgroup_manager)
+        return self.groups.path(record.cgroup_parent, f"crio-{record.id}")
 
     def _parent(self, record: SandboxRecord) -> str:
-        return cgroups.parent_path(record.cgroup_parent, self.settings.cgroup_manager)
+        return self.groups.parent_path(record.cgroup_parent)
 
     async def _attach_network(self, job: Job, sandbox: Sandbox) -> None:
         pod = pod_network(sandbox, self._parent(sandbox.record))
-        with job.step("network"):
-            result = await self._network.add(pod)
-            sandbox.record.ips = list(result.ips)
-            sandbox.record.network_result = result.raw
-        failpoint("sandbox.run.after_network")
-        if pod.port_mappings and self._maps_host_ports():
-            with job.step("host ports"):
-                await self._host_ports.add(sandbox.id, pod.port_mappings, result.ips)
+        with job.step("pod network"):
+            with job.step("network"):
+                result = await self._network.add(pod)
+                sandbox.record.ips = list(result.ips)
+                sandbox.record.network_result = result.raw
+            failpoint("sandbox.run.after_network")
+            if pod.port_mappings and self._maps_host_ports():
+                with job.step("host ports"):
+                    await self._host_ports.add(sandbox.id, pod.port_mappings, result.ips)
 
     def _maps_host_ports(self) -> bool:
         return not self.settings.disable_hostport_mapping and not self._network.maps_ports()
@@ -336,19 +343,13 @@ class SandboxManager:
         await self._jobs.run("RemovePodSandbox", sandbox.name, work, key=f"pod-remove/{sandbox.id}", deadline=deadline)
 
     async def _discard(self, sandbox: Sandbox) -> None:
-        group = self._group(sandbox.record)
-        await asyncio.to_thread(self._cgroups.remove, group)
-        self._remove_default_parent(sandbox.record.cgroup_parent)
+        await self.groups.remove(self._group(sandbox.record))
+        self.groups.drop_parent(sandbox.record.cgroup_parent)
         failpoint("sandbox.remove.before_directory")
         remove_directory(sandbox.directory, last=FILE)
         self._by_id.pop(sandbox.id, None)
         self._by_name.pop(sandbox.name, None)
         log.info("= sandbox %s is removed (%s)", sandbox.id[:12], sandbox.name)
-
-    def _remove_default_parent(self, parent: str) -> None:
-        """The default parent group is ours: it goes with the last pod in it."""
-        if self.settings.cgroup_manager == "cgroupfs" and parent == cgroups.DEFAULT_PARENT["cgroupfs"]:
-            self._cgroups.remove_unused(parent)
 
     def _lookup(self, sandbox_id: str) -> Sandbox | None:
         try:
