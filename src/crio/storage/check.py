@@ -75,7 +75,7 @@ def check(store: Store, *, quick: bool = False, age: float = DEFAULT_AGE) -> Rep
     bad_images: set[str] = set()
     for image in images:
         problems = list(_image_problems(store, image, layers, bad, quick=quick))
-        read_only = image.id not in store.image_store.table.snapshot().by_id
+        read_only = store.image_store.is_read_only(image.id)
         damages += [Damage(Subject.IMAGE, image.id, problem, read_only) for problem in problems]
         if problems:
             bad_images.add(image.id)

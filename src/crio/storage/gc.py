@@ -47,7 +47,8 @@ def collect(store: Store) -> list[str]:
         store.driver.repair_links()
     with store.image_store.table.writing() as image_edit:
         images = image_edit.now.by_id
-        removed += _remove(store.image_store.directory, lambda name: bool(_ID.fullmatch(name)), images)
+        for directory in store.image_store.directories:
+            removed += _remove(directory, lambda name: bool(_ID.fullmatch(name)), images)
     with store.container_store.table.writing() as container_edit:
         containers = container_edit.now.by_id
         for directory in store.container_store.directories:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from crio.base.errors import InvalidArgument, NotFound
 from crio.base.failpoints import failpoint
@@ -16,38 +16,52 @@ from crio.storage import bigdata
 from crio.storage.deletion import delete_tree
 from crio.storage.indexfile import IndexFile, Syncer
 from crio.storage.locks import LockFile
+from crio.storage.others import OtherStore
 from crio.storage.records import ImageRecord, replaced
 from crio.storage.table import Edit, RecordTable, Snapshot
 
 
 class ImageStore:
-    """The images of one writable store and of the read-only stores behind it."""
+    """The images of one writable store, which may lie in two places, and of the read-only stores behind it."""
 
-    def __init__(self, directory: str, *, others: Sequence[str], syncer: Syncer | None, timeout: float) -> None:
-        """`directory` is `G/<driver>-images`, or the imagestore's; `others` are the read-only stores'."""
-        os.makedirs(directory, mode=0o700, exist_ok=True)
-        self.directory = directory
-        self.table = _table(directory, read_only=False, syncer=syncer, timeout=timeout)
-        self._others = [(place, _table(place, read_only=True, syncer=None, timeout=timeout)) for place in others]
+    def __init__(
+        self, directories: Sequence[str], *, others: Sequence[str], syncer: Syncer | None, timeout: float
+    ) -> None:
+        """`directories` are `G/<driver>-images` and, if images are kept apart, the imagestore's; new ones go to the
+        last. `others` are the read-only stores'.
+        """
+        for directory in directories:
+            os.makedirs(directory, mode=0o700, exist_ok=True)
+        self.directories = directories
+        locks = [LockFile(os.path.join(place, "images.lock"), timeout=timeout) for place in directories]
+        files = [IndexFile(os.path.join(place, "images.json"), syncer=syncer) for place in directories]
+        self.table: RecordTable[ImageRecord] = RecordTable(ImageRecord, locks, files)
+        self._others = [OtherStore(ImageRecord, place, "images", timeout=timeout) for place in others]
 
     def close(self) -> None:
         self.table.close()
-        for _, table in self._others:
-            table.close()
+        for other in self._others:
+            other.close()
 
-    def snapshots(self) -> list[tuple[str, Snapshot[ImageRecord]]]:
-        """(directory, records) of every store, the writable one first."""
-        return [(self.directory, self.table.snapshot())] + [(place, table.snapshot()) for place, table in self._others]
+    def snapshots(self) -> Iterator[Snapshot[ImageRecord]]:
+        """The records of every store, the writable one first."""
+        yield self.table.snapshot()
+        for other in self._others:
+            yield other.snapshot()
+
+    def is_read_only(self, id: str) -> bool:
+        """Whether only a read-only store has it."""
+        return id not in self.table.snapshot().by_id
 
     def all(self) -> list[ImageRecord]:
         found: dict[str, ImageRecord] = {}
-        for _, snapshot in self.snapshots():
+        for snapshot in self.snapshots():
             for record in snapshot.by_id.values():
                 found.setdefault(record.id, record)
         return list(found.values())
 
     def find(self, id_or_name: str) -> ImageRecord | None:
-        for _, snapshot in self.snapshots():
+        for snapshot in self.snapshots():
             record = snapshot.find(id_or_name)
             if record is not None:
                 return record
@@ -63,10 +77,12 @@ class ImageStore:
 
     def read(self, id: str, key: str) -> bytes:
         """One blob. Raises NotFound."""
-        for directory, snapshot in self.snapshots():
-            record = snapshot.by_id.get(id)
-            if record is not None:
-                return bigdata.read(os.path.join(directory, id), key, f"image {id}")
+        own = self.table.snapshot()
+        if id in own.by_id:
+            return bigdata.read(self._data_directory(own, id), key, f"image {id}")
+        for other in self._others:
+            if id in other.snapshot().by_id:
+                return bigdata.read(os.path.join(other.directory, id), key, f"image {id}")
         raise NotFound(f"cannot find image {id}: no such id")
 
     def put(
@@ -83,7 +99,7 @@ class ImageStore:
         durable: bool,
     ) -> ImageRecord:
         """Add an image, or names and blobs to one that is there. Blobs first: the record never promises too much."""
-        directory = os.path.join(self.directory, id)
+        directory = self._data_directory(edit.now, id)
         for key, data in big_data.items():
             bigdata.write(directory, key, data, durable=durable)
         failpoint("storage.image.blobs")
@@ -100,7 +116,7 @@ class ImageStore:
         else:
             record = replaced(old, digest=digest or old.digest, metadata=metadata or old.metadata)
         record = replaced(record, big_data_names=order, big_data_sizes=sizes, big_data_digests=digests)
-        edit.put(record)
+        edit.put(record, file=len(self.directories) - 1)
         record = self.set_names(edit, id, [*record.names, *names])
         edit.save()
         return record
@@ -123,12 +139,12 @@ class ImageStore:
         return record
 
     def remove(self, edit: Edit[ImageRecord], id: str) -> None:
+        directory = self._data_directory(edit.now, id)
         edit.drop(id)
         edit.save()
         failpoint("storage.image.dropped")
-        delete_tree(os.path.join(self.directory, id))
+        delete_tree(directory)
 
-
-def _table(directory: str, *, read_only: bool, syncer: Syncer | None, timeout: float) -> RecordTable[ImageRecord]:
-    lock = LockFile(os.path.join(directory, "images.lock"), read_only=read_only, timeout=timeout)
-    return RecordTable(ImageRecord, [lock], [IndexFile(os.path.join(directory, "images.json"), syncer=syncer)])
+    def _data_directory(self, snapshot: Snapshot[ImageRecord], id: str) -> str:
+        """Where an image's blobs are, or where a new one's go."""
+        return os.path.join(self.directories[snapshot.files.get(id, len(self.directories) - 1)], id)

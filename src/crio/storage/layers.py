@@ -16,6 +16,7 @@ from crio.storage.driver.base import Driver, MountOptions
 from crio.storage.indexfile import IndexFile, Syncer
 from crio.storage.locks import LockFile
 from crio.storage.mounts import MountTable
+from crio.storage.others import OtherStore
 from crio.storage.records import LayerRecord, MountRecord, replaced
 from crio.storage.table import Edit, RecordTable, Snapshot
 from crio.storage.trash import Trash
@@ -65,8 +66,9 @@ class LayerStore:
             files.append(IndexFile(os.path.join(image_directory, "layers.json"), syncer=syncer))
         self.image_file = IMAGES if image_directory is not None else STABLE
         self.table: RecordTable[LayerRecord] = RecordTable(LayerRecord, locks, files)
-        self._others: list[tuple[str, RecordTable[LayerRecord]]] = [
-            (place, _open_other(place, timeout)) for place in others
+        self._others = [
+            OtherStore(LayerRecord, place, "layers", extra=("volatile-layers.json",), timeout=timeout)
+            for place in others
         ]
         self._index: tuple[Snapshot[LayerRecord], dict[str, list[LayerRecord]]] | None = None
         self._bin: tempdirs.TempDir | None = None
@@ -76,8 +78,8 @@ class LayerStore:
             self._bin.close()
             self._bin = None
         self.table.close()
-        for _, table in self._others:
-            table.close()
+        for other in self._others:
+            other.close()
 
     # Reading
 
@@ -127,7 +129,7 @@ class LayerStore:
     def tar_split_path(self, id: str) -> str:
         """Where the layer's tar-split data are, if it has any."""
         name = f"{id}.tar-split.gz"
-        for directory in (self._content_directory, self.directory, *(place for place, _ in self._others)):
+        for directory in (self._content_directory, self.directory, *(other.directory for other in self._others)):
             path = os.path.join(directory, name)
             if os.path.exists(path):
                 return path
@@ -139,8 +141,8 @@ class LayerStore:
 
     def _snapshots(self) -> Iterator[Snapshot[LayerRecord]]:
         yield self.table.snapshot()
-        for _, table in self._others:
-            yield table.snapshot()
+        for other in self._others:
+            yield other.snapshot()
 
     # Writing
 
@@ -307,9 +309,3 @@ def unused_chain(layers: Mapping[str, LayerRecord], tops: Sequence[str], used: s
             id = layers[id].parent
             children[id] = children.get(id, 0) - 1
     return doomed
-
-
-def _open_other(directory: str, timeout: float) -> RecordTable[LayerRecord]:
-    lock = LockFile(os.path.join(directory, "layers.lock"), read_only=True, timeout=timeout)
-    names = ("layers.json", "volatile-layers.json")
-    return RecordTable(LayerRecord, [lock], [IndexFile(os.path.join(directory, name), syncer=None) for name in names])

@@ -119,6 +119,9 @@ class LockFile:
         except OSError as error:
             if error.errno in (errno.EAGAIN, errno.EACCES):
                 return False
+            if self._read_only and error.errno in (errno.ENOLCK, errno.EOPNOTSUPP):
+                # A network file system without locks: its store is read as it is.
+                return True
             raise
         return True
 

@@ -105,7 +105,7 @@ class Store:
             )
             undo.callback(layers.close)
             images = ImageStore(
-                os.path.join(image_root or graphroot, f"{name}-images"),
+                [os.path.join(root, f"{name}-images") for root in (graphroot, image_root) if root],
                 others=[os.path.join(other, f"{name}-images") for other in others],
                 syncer=syncer,
                 timeout=timeout,
@@ -569,11 +569,22 @@ class Store:
     # Accounting
 
     def fs_usage(self) -> Usage:
-        """What all images take: bytes of their uncompressed layers and blobs, and inodes.
+        """What all images take: bytes of their uncompressed layers and blobs, and inodes. Read-only stores count not.
 
         From the records; inodes of layers which other tools made are counted once in the life of the store object.
         """
-        return self._accounts.all_images(self.images(), self.layers())
+        images = self.image_store.table.snapshot().by_id.values()
+        return self._accounts.all_images(images, self.layer_store.table.snapshot().by_id.values())
+
+    @property
+    def image_place(self) -> str:
+        """The directory on whose file system images lie."""
+        return self.options.imagestore or self.options.graphroot
+
+    def container_fs_usage(self) -> Usage:
+        """What is in use on the file system of containers' layers, by whomever: at once, without a walk."""
+        status = os.statvfs(self.options.graphroot)
+        return Usage((status.f_blocks - status.f_bfree) * status.f_frsize, status.f_files - status.f_ffree)
 
 
 def _give(directory: str, maps: IdMaps) -> None:

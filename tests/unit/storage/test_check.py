@@ -80,7 +80,7 @@ def test_a_quick_look_skips_content(store: Store, image: ImageRecord) -> None:
 
 
 def test_blobs_are_verified(store: Store, image: ImageRecord) -> None:
-    path = Path(store.image_store.directory, image.id, "manifest")
+    path = Path(store.image_store.directories[0], image.id, "manifest")
     good = path.read_bytes()
     path.write_bytes(good[:-1] + b" ")
     assert found(check(store)) == {(Subject.IMAGE, image.id)}
