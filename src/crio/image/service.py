@@ -148,7 +148,15 @@ class ImageService:
     async def fs_info(self) -> FsUsage:
         """What images and the containers' writable layers take, with what interrupted pulls have left, and where."""
         usage = await self._executor.run(self._store.fs_usage)
-        return FsUsage(self._store.options.graphroot, usage.bytes + self._kept.usage(), usage.inodes)
+        return FsUsage(self._store.image_place, usage.bytes + self._kept.usage(), usage.inodes)
+
+    async def container_fs_info(self) -> FsUsage:
+        """The same for containers' layers: another file system if images are kept apart (imagestore)."""
+        options = self._store.options
+        if self._store.image_place == options.graphroot:
+            return await self.fs_info()
+        usage = self._store.container_fs_usage()
+        return FsUsage(options.graphroot, usage.bytes, usage.inodes)
 
     async def check_use(self, image: ImageInfo, asked: str, namespace: str) -> None:
         """Raise SignatureValidationFailed unless the namespace's policy accepts the image, by its kept signatures, and
