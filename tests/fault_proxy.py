@@ -107,7 +107,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(fault.status, {**fault.headers, "Content-Length": str(len(fault.body))}, fault.body, fault)
             return
         status, headers, data = self._ask_upstream(fault)
-        if fault.flip >= 0:
+        if 0 <= fault.flip < len(data):
             data = data[: fault.flip] + bytes([data[fault.flip] ^ 1]) + data[fault.flip + 1 :]
         data += b"x" * fault.extra_length
         headers["Content-Length"] = str(len(data) + min(fault.extra_length, 0))
