@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from crio.base.errors import AlreadyExists, FailedPrecondition, NotFound
+from crio.base.errors import AlreadyExists, DataLoss, FailedPrecondition, NotFound
 from crio.base.failpoints import failpoint
 from crio.base.files import sync_directory
 from crio.base.ids import new_id
@@ -155,14 +155,16 @@ class Store:
         return self.layer_store.get(id)
 
     def find_layer(self, parent: str | None, diff_id: str) -> LayerRecord | None:
-        """The layer with this content on top of `parent`, if it is there."""
+        """The layer with this content on top of `parent`, if it is there and not visibly damaged."""
         record = self.layer_store.find(records.layer_id(parent, diff_id))
-        if record is not None and not record.incomplete:
-            return record
+        if record is not None:
+            return record if self._is_whole(record) else None
         wanted = (parent or "", diff_id)
-        return next(
-            (layer for layer in self.layers() if (layer.parent, layer.diff_digest) == wanted and not layer.uidmap), None
-        )
+        same = (layer for layer in self.layers() if (layer.parent, layer.diff_digest) == wanted and not layer.uidmap)
+        return next(filter(self._is_whole, same), None)
+
+    def _is_whole(self, layer: LayerRecord) -> bool:
+        return not layer.incomplete and self.driver.is_whole(layer.id)
 
     def layers_by_compressed_digest(self, digest: str) -> list[LayerRecord]:
         return [layer for layer in self.layers() if layer.compressed_diff_digest == digest]
@@ -212,8 +214,9 @@ class Store:
         id = records.layer_id(facts.parent, staged.diff_id)
         layers = self.layer_store
         with layers.table.writing() as edit:
-            existing = edit.now.by_id.get(id) or layers.find(id)
-            if existing is not None and not existing.incomplete:
+            damaged = edit.now.by_id.get(id)
+            existing = damaged or layers.find(id)
+            if existing is not None and self._is_whole(existing):
                 return existing
             if facts.parent and edit.now.by_id.get(facts.parent) is None:
                 layers.get(facts.parent)
@@ -240,15 +243,22 @@ class Store:
 
             try:
                 layers.add_image_layer(edit, record, staged.content, place)
+                if existing is not None:
+                    log.warning("layer %s was damaged and is replaced", id)
+                    layers.rebase_children(edit, id)
             except BaseException:
-                self._undo_layer(edit, id)
+                self._undo_layer(edit, id, damaged)
                 raise
         layers.trash.empty()
         return record
 
-    def _undo_layer(self, edit: Edit[LayerRecord], id: str) -> None:
+    def _undo_layer(self, edit: Edit[LayerRecord], id: str, damaged: LayerRecord | None) -> None:
         try:
-            if id in edit.now.by_id:
+            if damaged is not None:
+                # Other layers stand on it: it stays what it was, damaged.
+                edit.put(damaged)
+                edit.save()
+            elif id in edit.now.by_id:
                 self.layer_store.remove(edit, [id])
         except OSError as error:
             log.warning("layer %s stays incomplete until the next start: %s", id, error)
@@ -375,7 +385,8 @@ class Store:
 
         A `volatile` one need not survive a crash of the machine: nothing of it is synced. With mappings, which need an
         entry for id 0, its root file system has the owners of that user namespace. Raises AlreadyExists if the id or a
-        name is taken, NotFound if there is no such image, InvalidArgument for mappings without root.
+        name is taken, NotFound if there is no such image, DataLoss if its layer is gone, InvalidArgument for mappings
+        without root.
         """
         records.check_id(id, "a container")
         maps = IdMaps(tuple(uid_mappings), tuple(gid_mappings)).check() if uid_mappings or gid_mappings else None
@@ -397,6 +408,8 @@ class Store:
                 if image is None:
                     raise NotFound(f"cannot create container {id}: image {image_id} does not exist")
                 image_id, parent = image.id, image.layer
+                if parent and not self.driver.is_whole(parent):
+                    raise DataLoss(f"cannot create container {id}: layer {parent} of image {image.id} is damaged")
             if id in edit.now.by_id:
                 raise AlreadyExists(f"cannot create container {id}: the id is in use")
             for name in names:

@@ -47,6 +47,12 @@ class Driver(Protocol):
 
     def exists(self, id: str) -> bool: ...
 
+    def is_whole(self, id: str) -> bool:
+        """Whether everything is there that a layer needs to be mounted; files in it are not looked at."""
+
+    def rebase(self, id: str, parent: str) -> None:
+        """Make a layer stand on its parent again, whose directory was made anew. Parents come before children."""
+
     def create(
         self, id: str, parent: str | None, *, staged: str | None, image: bool, discard: Callable[[str], None]
     ) -> None:

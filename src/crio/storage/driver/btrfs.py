@@ -70,6 +70,12 @@ class BtrfsDriver:
     def exists(self, id: str) -> bool:
         return self._find(id) is not None
 
+    def is_whole(self, id: str) -> bool:
+        return self.exists(id)
+
+    def rebase(self, id: str, parent: str) -> None:
+        """A layer holds everything below it."""
+
     def create(
         self, id: str, parent: str | None, *, staged: str | None, image: bool, discard: Callable[[str], None]
     ) -> None:

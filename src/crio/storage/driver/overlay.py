@@ -18,7 +18,7 @@ from pathlib import Path
 
 from crio.base.errors import DataLoss, FailedPrecondition, NotFound
 from crio.base.failpoints import failpoint
-from crio.base.files import read_bounded, sync_directory
+from crio.base.files import read_bounded, sync_directory, write_atomic
 from crio.linux import mount as mnt
 from crio.linux.overlay import MAX_LAYERS, OverlayMount, mount_overlay
 from crio.linux.sync import sync_file
@@ -119,6 +119,20 @@ class OverlayDriver:
 
     def exists(self, id: str) -> bool:
         return self._find(id) is not None
+
+    def is_whole(self, id: str) -> bool:
+        place = self._find(id)
+        if place is None:
+            return False
+        try:
+            link = os.path.join(os.path.dirname(place), "l", _read_link_name(place))
+            return os.path.samestat(os.stat(link), os.stat(os.path.join(place, "diff")))
+        except (OSError, DataLoss):
+            return False
+
+    def rebase(self, id: str, parent: str) -> None:
+        lower = os.path.join(self._require(id), "lower")
+        write_atomic(lower, self._lower_for_child(self._require(parent)).encode(), mode=0o644)
 
     def create(
         self, id: str, parent: str | None, *, staged: str | None, image: bool, discard: Callable[[str], None]

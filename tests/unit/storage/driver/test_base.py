@@ -14,7 +14,7 @@ import pytest
 
 from contract import store_drivers
 from contract.file_systems import FULL, fill
-from crio.base.errors import CrioError, FailedPrecondition, NotFound
+from crio.base.errors import CrioError, DataLoss, FailedPrecondition, NotFound
 from crio.base.ids import new_id
 from crio.linux.mount import mounts_below, unmount_below
 from crio.storage.check import check
@@ -207,3 +207,39 @@ def test_a_root_of_another_driver_is_not_taken(
     with pytest.raises(FailedPrecondition, match=f"made with the driver {name}"), store_drivers.store(other, place):
         pass
     assert mounts_below(str(place)) == []
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_a_layer_that_is_gone_is_taken_again(store: Store, tar: TarMaker, add_image: ImageMaker, which: int) -> None:
+    """As a pull does it: the same layers again, of which one was lost under an image that is in use."""
+    layers = [*_layers(tar), tar(("top", b"8"))]
+    image = add_image(store, "localhost/a:1", *layers)
+    used, chain = new_id(), [layer.id for layer in store.layer_store.chain(image.layer)][::-1]
+    container = store.create_container(used, names=["used"], image_id=image.id)
+    lost = chain[which]
+    delete_tree(store.driver.own_directories(lost)[0])
+    assert not store.driver.is_whole(lost)
+    assert all(store.driver.is_whole(id) for id in chain if id != lost)
+    parent = chain[which - 1] if which else None
+    diff_id = store.layer(lost).diff_digest
+    assert store.find_layer(parent, diff_id) is None
+    assert add_image(store, "localhost/a:1", *layers).id == image.id
+    found = store.find_layer(parent, diff_id)
+    assert found is not None
+    assert found.id == lost
+    assert check(store, age=0).healthy
+    for id in (used, new_id()):
+        if id != used:
+            store.create_container(id, names=["new"], image_id=image.id)
+        root = Path(store.mount_container(id))
+        assert sorted(str(path.relative_to(root)) for path in root.rglob("*")) == sorted([*FILES, "top"])
+        store.remove_container(id)
+    assert container.layer not in store.driver.layer_ids()
+
+
+def test_no_container_is_made_on_a_layer_that_is_gone(store: Store, tar: TarMaker, add_image: ImageMaker) -> None:
+    image = add_image(store, "localhost/a:1", tar(("a", b"1")))
+    delete_tree(store.driver.own_directories(image.layer)[0])
+    with pytest.raises(DataLoss, match=f"layer {image.layer} of image {image.id} is damaged"):
+        store.create_container(new_id(), names=["c"], image_id=image.id)
+    assert store.containers() == []
