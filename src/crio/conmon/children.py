@@ -1,12 +1,13 @@
-"""Reaping. Zygote, starter and monitor each reap all their children, orphans that a subreaper inherits included.
+"""Reaping: a monitor reaps all its children, orphans that a subreaper inherits included.
 
 The signal handler does it, between two steps of whatever runs; so it costs neither a descriptor nor, in a monitor, any
-memory until a child ends. That somebody waits for is seen through a pidfd.
+memory until a child ends. That somebody waits for is seen through a pidfd. The zygote lets the kernel do it.
 """
 
 from __future__ import annotations
 
 import os
+import signal
 
 _MAX_REMEMBERED = 256
 
@@ -27,6 +28,11 @@ def on_sigchld(_signal: int, _frame: object) -> None:
             _ended[pid] = status
 
 
+def reap_all() -> None:
+    """Have the handler called from now on."""
+    signal.signal(signal.SIGCHLD, on_sigchld)
+
+
 def forget() -> None:
     """In a new process: what the parent knew of its children is of no use."""
     _ended.clear()
@@ -36,8 +42,10 @@ def forget() -> None:
 def remember_only(pid: int) -> None:
     """From now on the fate of other children is of no interest."""
     _only[:] = [pid]
-    for other in [known for known in _ended if known != pid]:
-        del _ended[other]
+    # The copy is made by one step of the interpreter: the handler may add to the original at any time.
+    for other in list(_ended):
+        if other != pid:
+            del _ended[other]
 
 
 def has_ended(pid: int) -> bool:

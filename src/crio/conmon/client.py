@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from crio.base.errors import FailedPrecondition, Internal
 from crio.base.process import DEFAULT_ENV, kill_and_reap, wait_pid_exit, wait_readable
 from crio.conmon.connection import Connection
-from crio.conmon.errors import MonitorUnavailable, RuntimeFailed, RuntimeTimeout, sentence
+from crio.conmon.errors import MonitorGone, MonitorUnavailable, RuntimeFailed, RuntimeTimeout, sentence
 from crio.conmon.packets import Packet, encode, send_encoded
 from crio.conmon.spec import ExecSpec, MonitorSpec
 from crio.conmon.watch import Monitor
@@ -112,12 +112,29 @@ class ZygoteClient:
                 raise
         raise AssertionError("unreachable")
 
+    async def _ask_for_exec(self, spec: ExecSpec, stdio: Sequence[int]) -> Connection:
+        """The connection to a monitor that is there. Asked for twice if it is killed before it has done anything."""
+        for last in (False, True):
+            session = await self._request(spec.packet(), stdio, self._control)
+            try:
+                answer = await self._answer(session, _START_TIMEOUT)
+                answer.close()
+                return session
+            except MonitorGone:
+                session.close()
+                if last:
+                    raise
+            except BaseException:
+                await _abandon(session)
+                raise
+        raise AssertionError("unreachable")
+
     async def exec(self, spec: ExecSpec, stdio: Sequence[int] = ()) -> ExecProcess:
         """Start a process in a container. `stdio` are the three files for it if it has no terminal; the caller's still.
 
         Raises as `create`. Without a terminal the runtime's own words are in the pipe of the third file.
         """
-        session = await self._request(spec.packet(), stdio, self._control)
+        session = await self._ask_for_exec(spec, stdio)
         try:
             answer = await self._answer(session, spec.timeout + _GRACE)
             if answer.verb != "started" or not answer.fds:
@@ -203,7 +220,8 @@ class ZygoteClient:
             self._connection = Connection(ours)
             pass_fds = (theirs.fileno(), their_requests.fileno())
             argv = [self._python, "-I", "-S", _PROGRAM, *map(str, pass_fds)]
-            environment = dict(DEFAULT_ENV)
+            # What is bound later is written later, and then by each monitor for itself.
+            environment = {**DEFAULT_ENV, "LD_BIND_NOW": "1"}
             if "TZ" in os.environ:
                 environment["TZ"] = os.environ["TZ"]
             try:

@@ -1,9 +1,9 @@
 """The monitor of one streaming exec: the parent that a detached `runtime exec` leaves its process to.
 
 It takes no part in the streams. With a terminal it hands the master side to the daemon; without one the daemon sent
-three descriptors that became the process's stdio. It only waits, so that the exit code is known: `started` with the
-pid, a pidfd and perhaps the terminal, later `exited`. If the daemon goes away first, the process is told by its streams
-(hang-up, broken pipe) and the monitor stays until it has ended.
+three descriptors that became the process's stdio. It only waits, so that the exit code is known: `forked` before it
+does anything, `started` with the pid, a pidfd and perhaps the terminal, later `exited`. If the daemon goes away first,
+the process is told by its streams (hang-up, broken pipe) and the monitor stays until it has ended.
 """
 
 from __future__ import annotations
@@ -37,7 +37,9 @@ class ExecMonitor:
     def run(self) -> None:
         """Start the process and wait for its end."""
         children.forget()
+        children.reap_all()
         set_child_subreaper()
+        self._tell("forked", {"monitor_pid": os.getpid()})
         try:
             pid, fds = self._start()
         except LaunchFailed as error:
@@ -45,6 +47,9 @@ class ExecMonitor:
             return
         except OSError as error:
             self._tell("failed", {"message": error.strerror or str(error), "setup": True})
+            return
+        except Exception as error:  # noqa: BLE001 - the program's boundary: the daemon is told
+            self._tell("failed", {"message": f"{type(error).__name__}: {error}", "setup": True})
             return
         children.remember_only(pid)
         self._loop.add(fds[0], READ, self._ended)

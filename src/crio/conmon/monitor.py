@@ -1,13 +1,14 @@
 """The monitor of one container while nothing happens, which is most of its life.
 
-    forked ahead -> a child (starter.py) waits for a request and creates the container -> sleeps
-                 -> first event -> serves (serving.py) -> exit record
+    made ahead -> a child (starter.py) waits for a request and creates the container -> sleeps
+               -> first event -> serves (serving.py) -> exit record
 
 There is one monitor per container, so what counts is the memory that each of them has written to, by 4 KiB pages: in a
 forked Python process nearly every object that is used costs a page, because its reference count is written. So this
-part is one function over integers and bytes that calls little but C code, the creation happens in a child that takes
-its pages with it when it ends, and everything else is built when the first event comes. The zygote has run this
-function a few times before it forks (`rehearse`), so that the interpreter's caches are filled in shared memory.
+part is a handful of system calls, straight to the C library: all files are made by the starter, which shares the table
+of open files and takes its pages with it when it ends, and everything else is built when the first event comes. The
+zygote has run all of it a few times before it forks (`rehearse`), so that the interpreter's caches are filled in shared
+memory.
 """
 
 from __future__ import annotations
@@ -16,148 +17,94 @@ import ctypes
 import os
 import select
 import signal
-import socket
-import sys
 
-from crio.conmon.children import on_sigchld
-from crio.conmon.files import Files
+from crio.conmon import children
+from crio.conmon.files import EPOLL, read_facts
 from crio.conmon.serving import Service
-from crio.conmon.starter import Starter
-from crio.linux.libc import libc
+from crio.conmon.starter import CREATED, CREATED_WITH_HOST_PIDS, FAILED, Starter
+from crio.linux.clone import CLONE_FILES, Clone, libc
 from crio.linux.prctl import PR_SET_CHILD_SUBREAPER
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
 
 _SIGCHLD = int(signal.SIGCHLD)
 _SIG_DFL = 0
-_AF_UNIX = int(socket.AF_UNIX)
-_SEQPACKET = int(socket.SOCK_SEQPACKET) | socket.SOCK_CLOEXEC
-_LISTENER = _SEQPACKET | socket.SOCK_NONBLOCK
-_EVENT = os.EFD_CLOEXEC | os.EFD_NONBLOCK
-_READ = select.EPOLLIN
-_PRIORITY = select.EPOLLPRI
-_MAX_FACTS = 128 * 1024
 _REHEARSALS = 12
-_epoll = select.epoll
-# Straight to the C library: the modules' own functions would touch a good part of socket, signal and enum.
+_clone = Clone(CLONE_FILES)
 _prctl = libc.prctl
+_setsid = libc.setsid
 _signal = libc.signal
-_socket = libc.socket
-_socketpair = libc.socketpair
-_pair = (ctypes.c_int * 2)()
+_waitpid = libc.waitpid
+_epoll_wait = libc.epoll_wait
+_status = ctypes.c_int()
+_status_reference = ctypes.byref(_status)
+_event = ctypes.create_string_buffer(64)
+"""Room for one event, whatever its size is on this architecture."""
 
 
-def run(requests: int, taken: int) -> None:
+def run(requests: int, taken: int, me: ctypes.c_int) -> NoReturn:
     """Be a monitor: wait until the daemon asks for a container on the socket `requests`, and stay until it has ended.
 
-    A byte is written to `taken` when this process has a request, so that the zygote can fork the next one.
+    A byte is written to `taken` when there is a request, so that the zygote can make the next one. `me` is the own pid.
     """
-    woken = sleep(requests, taken, Starter, 1, None)
-    if woken is not None:
-        service = Service(*woken)
-        try:
-            service.run()
-        except BaseException:
-            service.leave_traceback()
-            raise
+    try:
+        if sleep(Starter, requests, taken, me, EPOLL, 1, -1) != FAILED:
+            _serve()
+    finally:
+        os._exit(0)
 
 
 def sleep(
-    requests: int, taken: int, starter: type[Starter], subreaper: int, timeout: float | None
-) -> tuple[bytes, Files] | None:
-    """Have a container created, and sleep until something happens.
-
-    What the starter found out, and the open files; None if there is no container.
-    """
+    starter: type[Starter], requests: int, taken: int, me: ctypes.c_int, epoll: int, subreaper: int, timeout: int
+) -> int:
+    """In a session of its own have a container created, and sleep until something happens. FAILED if there is none."""
+    _setsid()
     _signal(_SIGCHLD, _SIG_DFL)
     _prctl(PR_SET_CHILD_SUBREAPER, subreaper, 0, 0, 0)
-    control = _socket(_AF_UNIX, _LISTENER, 0)
-    attach = _socket(_AF_UNIX, _LISTENER, 0)
-    _socketpair(_AF_UNIX, _SEQPACKET, 0, _pair)
-    session, daemon = _pair
-    oom_event = os.eventfd(0, _EVENT)
-    oom_counter = -1
-    stdin_read, stdin = os.pipe()
-    stdout, stdout_write = os.pipe()
-    stderr, stderr_write = os.pipe()
-    facts_read, facts_write = os.pipe()
-    me = os.getpid()
-    child = os.fork()
+    child = _clone()
     if child == 0:
-        starter(
-            requests=requests,
-            taken=taken,
-            daemon=daemon,
-            control=control,
-            attach=attach,
-            oom_event=oom_event,
-            stdio=(stdin_read, stdout_write, stderr_write),
-            errors=stderr,
-            facts=facts_write,
-            monitor=me,
-        ).run()
-        os._exit(0)
-    os.close(requests)
-    os.close(taken)
-    os.close(daemon)
-    os.close(stdin_read)
-    os.close(stdout_write)
-    os.close(stderr_write)
-    os.close(facts_write)
-    facts = b""
-    while piece := os.read(facts_read, _MAX_FACTS):
-        facts += piece
-    os.close(facts_read)
-    os.waitpid(child, 0)
-    if not facts:
-        return None
-    pid, terminal, has_stdin, host_pids, cgroup_version, counter, _ = facts.split(b"\0", 6)
-    if terminal == b"1":
-        os.close(stdin)
-        os.close(stdout)
-        os.close(stderr)
-        stdin, stdout, stderr = _take_terminal(session, has_stdin == b"1")
-    elif has_stdin == b"0":
-        os.close(stdin)
-        stdin = -1
-    if host_pids == b"1":
+        _be(starter, requests, taken, me.value)
+    _status.value = FAILED << 8
+    _waitpid(child, _status_reference, 0)
+    status = _status.value
+    if status == CREATED_WITH_HOST_PIDS << 8:
         # In the host's pid namespace the container's orphans come here, at any time.
-        signal.signal(_SIGCHLD, on_sigchld)
-    pidfd = os.pidfd_open(int(pid))
-    epoll = _epoll()
-    if cgroup_version == b"1":
-        epoll.register(oom_event, _READ)
-    elif cgroup_version == b"2":
-        oom_counter = os.open(counter, os.O_RDONLY | os.O_CLOEXEC)
-        epoll.register(oom_counter, _PRIORITY)
-    epoll.register(pidfd, _READ)
-    epoll.register(session, _READ)
-    epoll.register(control, _READ)
-    epoll.register(attach, _READ)
-    epoll.register(stdout, _READ)
-    if stderr >= 0:
-        epoll.register(stderr, _READ)
-    epoll.poll(timeout)
-    return facts, Files(epoll, session, control, attach, stdin, stdout, stderr, pidfd, oom_counter, oom_event)
+        children.reap_all()
+    elif status != CREATED:
+        return FAILED
+    _epoll_wait(epoll, _event, 1, timeout)
+    return CREATED
 
 
-def _take_terminal(session: int, has_stdin: bool) -> tuple[int, int, int]:
-    """The starter has sent the terminal's master side: stdin (a duplicate, or -1), stdout, stderr (none)."""
-    sock = socket.socket(fileno=os.dup(session))
-    _, control, _, _ = sock.recvmsg(1, socket.CMSG_SPACE(4), socket.MSG_CMSG_CLOEXEC)
-    sock.close()
-    master = int.from_bytes(control[0][2][:4], sys.byteorder)
-    return os.dup(master) if has_stdin else -1, master, -1
+def _be(starter: type[Starter], requests: int, taken: int, monitor: int) -> NoReturn:
+    """In the new process, which ends in there if all goes well."""
+    try:
+        starter(requests, taken, monitor).run()
+    finally:
+        os._exit(FAILED)
+
+
+def _serve() -> None:
+    files, about = read_facts()
+    service = Service(files, about, select.epoll.fromfd(EPOLL))
+    try:
+        service.run()
+    except BaseException:
+        service.leave_traceback()
+        raise
 
 
 class _Understudy(Starter):
-    """Starts nothing, and takes the process itself for the container."""
+    """Starts nothing."""
 
     def run(self) -> None:
-        os.write(self.facts, b"%d\0000\0001\0000\0000\0\0" % os.getppid())
+        os._exit(CREATED)
 
 
 def rehearse() -> None:
     """In the zygote: do what each monitor will do, until the interpreter has nothing left to learn of it."""
-    for _ in range(_REHEARSALS):
-        woken = sleep(*os.pipe(), _Understudy, 0, 0)
-        if woken is not None:
-            woken[1].close()
+    with select.epoll() as epoll:
+        for _ in range(_REHEARSALS):
+            sleep(_Understudy, -1, -1, ctypes.c_int(), epoll.fileno(), 0, 0)

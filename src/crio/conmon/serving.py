@@ -7,6 +7,7 @@ because an upgrade may have replaced it by then. Nothing but the container's end
 from __future__ import annotations
 
 import os
+import select
 import socket
 import sys
 import time
@@ -14,12 +15,13 @@ import time
 from crio.conmon import children
 from crio.conmon.attach import STDERR, STDOUT, AttachServer
 from crio.conmon.control import ControlServer
+from crio.conmon.files import Files
 from crio.conmon.journal import Journal
 from crio.conmon.logfile import LogFile
 from crio.conmon.loop import Loop
-from crio.conmon.oom import OomWatch, count_kills
+from crio.conmon.oom import OomWatch, count_kills, read_kills
 from crio.conmon.output import OutputStream
-from crio.conmon.packets import PROTOCOL, PacketError, decode
+from crio.conmon.packets import PROTOCOL, PacketError, decode, encode, send
 from crio.conmon.record import CRASH_FILE, EXIT_FILE, OOM_FILE, VERSION, exit_code_of, json_object, replace_file
 from crio.conmon.stdin import ContainerInput
 from crio.linux.libc import libc
@@ -30,27 +32,29 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from crio.conmon.files import Files
     from crio.conmon.packets import Packet, Value
 
 _LINGER = 5.0
 _OOM_RECHECK = 0.05
 _LINE_PATIENCE = 0.005
 """How long the rest of a line is waited for: nobody sees it of a prompt, and a program's buffers tear fewer lines."""
-_TRIM_AFTER = 1.0
+_TRIM_AFTER = 0.3
 _TRIM_BYTES = 1024 * 1024
+_REHEARSALS = 12
 
 
 class Service:
-    """`facts` is what its starter found out, see there."""
+    """`about` is what its starter found out: the container's pid, the path of its counter of OOM kills, the request."""
 
-    def __init__(self, facts: bytes, files: Files) -> None:
-        pid, _, _, _, _, counter, request = facts.split(b"\0", 6)
+    def __init__(self, files: Files, about: bytes, epoll: select.epoll) -> None:
+        pid, counter, request = about.split(b"\0", 2)
         self._spec = decode(request)
         self._pid = int(pid)
         self._oom_counter = counter.decode("utf-8", "surrogateescape")
+        self._kills = 0
         self._files = files
-        self._loop = Loop(files.epoll)
+        self._count_kills()
+        self._loop = Loop(epoll)
         self._streams: list[OutputStream] = []
         self._log: LogFile | None = None
         self._journal: Journal | None = None
@@ -73,16 +77,20 @@ class Service:
         """Serve until the container has ended and its end is recorded."""
         children.remember_only(self._pid)
         while not self._over:
-            quiet = not self._loop.turn(self._patience())
-            for stream in self._streams:
-                stream.settle()
-            if self._oom is not None and self._oom.must_recheck:
-                self._oom.recheck()
-            elif quiet:
-                self._trim()
+            self.turn()
         self._finish()
 
-    def _patience(self) -> float | None:
+    def turn(self) -> None:
+        """Wait for events, and do what they ask for."""
+        quiet = not self._loop.turn(self.patience())
+        for stream in self._streams:
+            stream.settle()
+        if self._oom is not None and self._oom.must_recheck:
+            self._oom.recheck()
+        elif quiet:
+            self._trim()
+
+    def patience(self) -> float | None:
         """How long nothing may happen until there is something to do all the same."""
         for stream in self._streams:
             if stream.holds:
@@ -102,8 +110,14 @@ class Service:
         return sum(stream.bytes_read for stream in self._streams)
 
     def _ended(self, _events: int) -> None:
+        self._count_kills()
         self._loop.remove(self._files.pidfd)
         self._over = True
+
+    def _count_kills(self) -> None:
+        """First of all: an init system removes the cgroup, and the counter with it, as soon as nothing runs in it."""
+        if self._files.oom_counter >= 0:
+            self._kills = max(self._kills, read_kills(self._files.oom_counter))
 
     # --- parts, made when needed ---
 
@@ -174,7 +188,7 @@ class Service:
             "log_dropped": self._log.dropped if self._log is not None else 0,
             "log_error": self._log.error if self._log is not None else "",
             "journal_dropped": self._journal.dropped if self._journal is not None else 0,
-            "oom_kills": count_kills(self._oom_counter),
+            "oom_kills": max(self._kills, count_kills(self._oom_counter)),
         }
 
     def _op_reopen_log(self, _request: Packet) -> Mapping[str, Value]:
@@ -204,7 +218,7 @@ class Service:
             self._first_output(0)
         for stream in self._streams:
             stream.drain()
-        kills = count_kills(self._oom_counter)
+        kills = max(self._kills, count_kills(self._oom_counter))
         if kills:
             self._oom_killed()
         log = self._log_file()
@@ -239,3 +253,37 @@ class Service:
         except OSError:
             # The file system is full or gone. A daemon that watches is told all the same.
             pass
+
+
+def rehearse() -> None:
+    """In the zygote: have all of it run for a container that is none, so that the interpreter's caches are filled.
+
+    What they are filled with in a monitor would be memory of that monitor.
+    """
+    request = encode("monitor", {"bundle": "/proc", "log_path": "/dev/null", "no_sync_log": True})
+    for _ in range(_REHEARSALS):
+        stdout, output = os.pipe()
+        stderr, errors = os.pipe()
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        control, attach = (socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in range(2))
+        over = os.eventfd(0)
+        epoll = select.epoll()
+        for fd in (ours.fileno(), stdout, stderr, over):
+            epoll.register(fd, select.EPOLLIN)
+        files = Files(ours.detach(), control.detach(), attach.detach(), -1, stdout, stderr, over, -1, -1)
+        service = Service(files, b"0\0\0" + request, epoll)
+        for text in (b"a line\n", b"a line,\nand a half", b"x" * 40_000 + b"\n"):
+            os.write(output, text)
+            os.write(errors, text)
+            service.turn()
+            while service.patience() is not None:
+                service.turn()
+        for verb in ("status", "reopen-log", "watch"):
+            send(theirs, verb, {})
+            service.turn()
+        os.close(output)
+        os.close(errors)
+        os.eventfd_write(over, 1)
+        service.run()
+        os.close(over)
+        theirs.close()

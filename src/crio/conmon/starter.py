@@ -1,10 +1,11 @@
 """Creates the container for a new monitor, in a child of it, and ends.
 
 The work of a creation touches much memory that the monitor would keep for the container's whole life; here it is gone
-with the process. The runtime is the starter's child. What the runtime leaves behind becomes the monitor's child, as the
-nearest subreaper. The monitor has made all files before; the daemon is answered from here.
+with the process. The two share one table of open files, so that also the monitor's own files are made here, and it only
+has to sleep on them (files.py). The runtime is the starter's child. What the runtime leaves behind becomes the
+monitor's child, as the nearest subreaper. The daemon is answered from here.
 
-Monitor and starter are forked before there is a request, so that none waits for a fork.
+Monitor and starter are made before there is a request, so that none waits for them.
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import sys
 
+from crio.conmon.files import Files, close_all_but, hand_over
 from crio.conmon.launch import (
     Console,
     Launch,
@@ -27,7 +28,7 @@ from crio.conmon.launch import (
 from crio.conmon.logfile import open_log
 from crio.conmon.loop import READ, Loop
 from crio.conmon.oom import arm, find_memory_cgroup
-from crio.conmon.packets import PacketError, decode, receive, receive_encoded, send
+from crio.conmon.packets import PacketError, decode, encode, receive, receive_encoded, send, send_encoded
 from crio.conmon.record import ATTACH_SOCKET, CONTROL_SOCKET, MONITOR_PID_FILE, PID_FILE, replace_file
 from crio.conmon.sockets import listen
 from crio.linux.prctl import set_parent_death_signal
@@ -38,62 +39,44 @@ if TYPE_CHECKING:
 
     from crio.conmon.packets import Value
 
+CREATED, FAILED, CREATED_WITH_HOST_PIDS = range(3)
+"""How a starter ends; the last says that the container is in the host's pid namespace."""
+
 _SAFE_FROM_OOM = b"-1000"
+_LISTENER = socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
 
 
 class Starter:
-    """All arguments but `monitor`, its pid, are descriptors that the monitor has made and has, or had, too.
+    """`requests` is the socket with the daemon's request, `taken` a pipe that is told when it has come.
 
-    `requests` and `taken` as in monitor.run; `daemon` is the daemon's end of its connection to the monitor; `control`
-    and `attach` are unbound sockets; `stdio` are the container's ends of its pipes, and `errors` is our end of the
-    last. What the monitor must know goes to `facts` when the container is there, with NUL bytes between: its pid,
-    whether it has a terminal, a stdin, the host's pid namespace, the version of its memory cgroup, the path of that
-    cgroup's counter of OOM kills, and the request.
+    `monitor` is the parent's pid.
     """
 
-    def __init__(
-        self,
-        *,
-        requests: int,
-        taken: int,
-        daemon: int,
-        control: int,
-        attach: int,
-        oom_event: int,
-        stdio: tuple[int, int, int],
-        errors: int,
-        facts: int,
-        monitor: int,
-    ) -> None:
+    def __init__(self, requests: int, taken: int, monitor: int) -> None:
         self._requests = requests
         self._taken = taken
-        self._daemon = daemon
-        self._control = control
-        self._attach = attach
-        self._oom_event = oom_event
-        self._stdio = stdio
-        self._errors = errors
-        self.facts = facts
         self._monitor = monitor
 
     def run(self) -> None:
-        """Wait for a request, and create the container or tell the daemon why not."""
+        """Wait for a request, and create the container or tell the daemon why not. Returns only if there is none."""
         set_parent_death_signal(signal.SIGKILL)
         if os.getppid() != self._monitor:
             return
+        # The zygote's own: as long as they are open here the daemon would not see that it has died.
+        requests_fd, taken = close_all_but([self._requests, self._taken])
         self._loop = Loop()
         self._launch = Launch(self._loop)
         self._console: Console | None = None
-        with socket.socket(fileno=self._requests) as requests:
+        with socket.socket(fileno=requests_fd) as requests:
             received = receive_encoded(requests)
         if received is None:
             return
         try:
-            os.write(self._taken, b"t")
+            os.write(taken, b"t")
         except BrokenPipeError:
             # The zygote has been killed. The request can be served all the same.
             pass
-        os.close(self._taken)
+        os.close(taken)
         self._request, fds = received
         if not fds:
             return
@@ -105,62 +88,84 @@ class Starter:
                 self._tell("forked", {"monitor_pid": self._monitor})
                 if receive(self._asker) is None:
                     return
-            facts = self._create()
+            self._create()
         except LaunchFailed as error:
             self._failed(error.fields())
-        except (PacketError, ValueError, KeyError, AttributeError, TypeError) as error:
-            self._launch.kill()
-            self._failed({"message": f"{type(error).__name__}: {error}", "setup": True})
         except OSError as error:
             self._launch.kill()
             about = f"{error.filename}: " if error.filename else ""
             self._failed({"message": f"{about}{error.strerror or error}", "setup": True})
-        else:
-            head = "\0".join(str(fact if not isinstance(fact, bool) else int(fact)) for fact in facts)
-            os.write(self.facts, head.encode("utf-8", "surrogateescape") + b"\0" + self._request)
-            self._tell("created", {"pid": facts[0], "monitor_pid": self._monitor}, [self._daemon])
+        except Exception as error:  # noqa: BLE001 - the program's boundary: the daemon is told
+            self._launch.kill()
+            self._failed({"message": f"{type(error).__name__}: {error}", "setup": True})
 
-    def _create(self) -> tuple[int, bool, bool, bool, int, str]:
+    def _create(self) -> None:
         spec = self._spec
         log = open_log(spec.text("log_path"))
         if log >= 0:
             os.close(log)
         terminal, has_stdin = spec.flag("terminal"), spec.flag("stdin")
         argv = spec.many("argv")
-        stdin, stdout, stderr = self._stdio
-        errors = self._errors
+        stdin, our_stdin = os.pipe2(os.O_CLOEXEC)
+        our_stdout, stdout = os.pipe2(os.O_CLOEXEC)
+        errors, stderr = os.pipe2(os.O_CLOEXEC)
         if terminal:
             self._console = Console(self._loop, self._bundle)
             argv = self._console.in_argv(argv)
-            stdout = 1
         self._launch.spawn(
-            argv, environment(spec.many("env")), (stdin if has_stdin and not terminal else 0, stdout, stderr)
+            argv,
+            environment(spec.many("env")),
+            (stdin if has_stdin and not terminal else 0, 1 if terminal else stdout, stderr),
         )
         os.close(stderr)
         # From here on everything happens while the runtime works.
         self._loop.add(self._asker.fileno(), READ, self._life_line)
-        self._prepare_monitor()
+        control, attach = self._prepare_monitor()
+        session, daemon = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        oom_event = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         try:
             pid = self._launch.wait(spec.number("timeout_ms", 240_000) / 1000, f"{self._bundle}/{PID_FILE}")
         except LaunchFailed as error:
             error.message = error.message or read_error(errors)
             raise
+        pidfd = os.pidfd_open(pid)
         if parent_of(pid) != self._monitor:
             raise LaunchFailed(f"the runtime's process {pid} was not left to its monitor")
-        version, counter = arm(spec.text("container_cgroup") or find_memory_cgroup(pid), self._oom_event)
+        version, counter = arm(spec.text("container_cgroup") or find_memory_cgroup(pid), oom_event)
         host_pids = os.readlink("/proc/self/ns/pid") == pid_namespace_of(pid)
         if self._console is not None:
             master = self._console.take()
-            rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, master.to_bytes(4, sys.byteorder))]
-            with socket.socket(fileno=os.dup(self._daemon)) as to_monitor:
-                to_monitor.sendmsg([b"t"], rights)
-        return pid, terminal, has_stdin, host_pids, version, counter
+            our_stdin, our_stdout, errors = os.dup(master) if has_stdin else -1, master, -1
+        files = Files(
+            session=session.fileno(),
+            control=control.fileno(),
+            attach=attach.fileno(),
+            stdin=our_stdin if has_stdin else -1,
+            stdout=our_stdout,
+            stderr=errors,
+            pidfd=pidfd,
+            oom_counter=os.open(counter, os.O_RDONLY | os.O_CLOEXEC) if version == 2 else -1,
+            oom_event=oom_event if version == 1 else -1,
+        )
+        about = f"{pid}\0{counter}\0".encode("utf-8", "surrogateescape") + self._request
+        answer = encode("created", {"pid": pid, "monitor_pid": self._monitor})
+        asker, daemons_end = hand_over(files, about, [self._asker.fileno(), daemon.fileno()])
+        try:
+            with socket.socket(fileno=asker) as asking:
+                send_encoded(asking, answer, [daemons_end])
+        except OSError:
+            # The daemon has gone; what it did not hear it will find.
+            pass
+        os.close(daemons_end)
+        # At once: what objects of this process know as their files are the monitor's by now, and must not be closed.
+        os._exit(CREATED_WITH_HOST_PIDS if host_pids else CREATED)
 
-    def _prepare_monitor(self) -> None:
-        """Everything about the monitor that can be done from outside of it."""
+    def _prepare_monitor(self) -> tuple[socket.socket, socket.socket]:
+        """Everything about the monitor that can be done from outside of it. Its sockets for control and attach."""
         join_cgroups(self._spec.many("cgroup_paths"), self._monitor)
-        listen(socket.socket(fileno=self._control), self._bundle, CONTROL_SOCKET)
-        listen(socket.socket(fileno=self._attach), self._bundle, ATTACH_SOCKET)
+        control, attach = socket.socket(socket.AF_UNIX, _LISTENER), socket.socket(socket.AF_UNIX, _LISTENER)
+        listen(control, self._bundle, CONTROL_SOCKET)
+        listen(attach, self._bundle, ATTACH_SOCKET)
         replace_file(f"{self._bundle}/{MONITOR_PID_FILE}", b"%d" % self._monitor)
         try:
             fd = os.open(f"/proc/{self._monitor}/oom_score_adj", os.O_WRONLY | os.O_CLOEXEC)
@@ -171,6 +176,7 @@ class Starter:
         except OSError:
             # Not every root may do that (CAP_SYS_RESOURCE); then the monitor is as safe as the daemon is.
             pass
+        return control, attach
 
     def _life_line(self, _events: int) -> None:
         """If the daemon closes its connection while the runtime works, nobody wants the container any more."""

@@ -11,7 +11,7 @@ Between two forks it does next to nothing: every page it writes to is one more t
 
 from __future__ import annotations
 
-import fcntl
+import ctypes
 import gc
 import os
 import select
@@ -19,23 +19,16 @@ import signal
 import socket
 import time
 
-from crio.conmon import children, monitor
+from crio.conmon import monitor, serving
 from crio.conmon.execmonitor import ExecMonitor
+from crio.conmon.files import close_all_but
 from crio.conmon.packets import PROTOCOL, PacketError, encode, receive
 from crio.conmon.pause import Pause
-from crio.linux.libc import libc
+from crio.linux.clone import CLONE_CHILD_SETTID, CLONE_PIDFD, Clone, libc
 from crio.linux.prctl import set_name
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 # The daemon's end ends the zygote, the container's end a monitor; a signal meant for the daemon's group ends neither.
 _IGNORED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
-_MAX_FD = 1 << 20
-_FIRST_FD = 3
-_ASIDE = 64
-"""More than a zygote ever has open."""
 _MAX_FAILURES = 5
 _RETRY = 0.1
 
@@ -44,55 +37,65 @@ _RETRY = 0.1
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
 _HEAP_SLACK = 1024 * 1024
+_poll = libc.poll
 
 
 def serve(daemon: int, requests: int) -> None:
     """Fork on request until the daemon goes away. `requests` is the socket that monitors read."""
     taken, told = os.pipe()
-    poll = select.poll()
-    poll.register(daemon, select.POLLIN)
-    poll.register(taken, select.POLLIN)
+    watched = _Watched(daemon, taken)
+    make_monitor = Clone(CLONE_PIDFD | CLONE_CHILD_SETTID, watched.pidfd)
     failures = 0
     while failures < _MAX_FAILURES:
-        try:
-            spare = os.fork()
-        except OSError:
+        spare = make_monitor()
+        if spare == 0:
+            monitor.run(requests, told, make_monitor.own_pid)
+        if spare < 0:
             # No process to be had now; requests wait in the socket meanwhile.
             time.sleep(_RETRY)
             continue
-        if spare == 0:
-            _become_monitor(requests, told)
-        pidfd = os.pidfd_open(spare)
-        poll.register(pidfd, select.POLLIN)
         ready = 0
         while ready == 0:
-            for fd, _ in poll.poll():
-                if fd == taken:
-                    os.read(taken, 1)
-                    ready = 1
-                    failures = 0
-                elif fd == daemon:
-                    if not _serve_request(daemon):
-                        return
-                elif ready == 0:
-                    # It has ended without a request. That must not become a loop.
-                    ready = 1
-                    failures += 1
-        poll.unregister(pidfd)
-        os.close(pidfd)
+            watched.wait()
+            if watched.taken():
+                os.read(taken, 1)
+                ready = 1
+                failures = 0
+            elif watched.spare():
+                # It has ended without a request. That must not become a loop.
+                ready = 1
+                failures += 1
+            elif watched.daemon() and not _serve_request(daemon):
+                return
+        os.close(watched.pidfd[0])
 
 
-def _become_monitor(requests: int, told: int) -> None:
-    """In the new process: cut every tie to the zygote and be a monitor. Does not return."""
-    try:
-        os.setsid()
-        # The lower number is that of `requests`, as `main` saw to. All others are closed, whatever they are.
-        os.closerange(_FIRST_FD, requests)
-        os.closerange(requests + 1, told)
-        os.closerange(told + 1, _MAX_FD)
-        monitor.run(requests, told)
-    finally:
-        os._exit(0)
+class _PollFd(ctypes.Structure):
+    _fields_ = (("fd", ctypes.c_int), ("events", ctypes.c_short), ("revents", ctypes.c_short))
+
+
+class _Watched:
+    """The descriptors that the zygote waits for, as poll(2) has them."""
+
+    def __init__(self, daemon: int, taken: int) -> None:
+        self._all = all_ = (_PollFd * 3)()
+        for entry, fd in zip(all_, (-1, taken, daemon), strict=True):
+            entry.fd, entry.events = fd, select.POLLIN
+        self.pidfd = (ctypes.c_int * 1).from_buffer(all_)
+        """Of the monitor that waits for a request."""
+        self._spare, self._taken, self._daemon = all_
+
+    def wait(self) -> None:
+        _poll(self._all, 3, -1)
+
+    def spare(self) -> int:
+        return int(self._spare.revents)
+
+    def taken(self) -> int:
+        return int(self._taken.revents)
+
+    def daemon(self) -> int:
+        return int(self._daemon.revents)
 
 
 def _serve_request(daemon: int) -> bool:
@@ -111,6 +114,7 @@ def _serve_request(daemon: int) -> bool:
     try:
         if packet.fds and packet.verb in ("exec", "pause") and os.fork() == 0:
             try:
+                signal.signal(signal.SIGCHLD, signal.SIG_DFL)
                 os.setsid()
                 session, *packet.fds = close_all_but(packet.fds)
                 if packet.verb == "exec":
@@ -126,14 +130,6 @@ def _serve_request(daemon: int) -> bool:
     return True
 
 
-def close_all_but(fds: Sequence[int]) -> list[int]:
-    """Close everything but the standard streams and `fds`, which move to the lowest numbers."""
-    aside = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _ASIDE) for fd in fds]
-    kept = [os.dup2(fd, _FIRST_FD + index, inheritable=False) for index, fd in enumerate(aside)]
-    os.closerange(_FIRST_FD + len(kept), _MAX_FD)
-    return kept
-
-
 def main(socket_fd: int, requests: int) -> None:
     """The program: the daemon's SOCK_SEQPACKET connections to the zygote, and to the monitor that waits."""
     set_name("conmon")
@@ -146,11 +142,13 @@ def main(socket_fd: int, requests: int) -> None:
         os.dup2(null, target)
     socket_fd, requests = close_all_but((socket_fd, requests))
     gc.disable()
-    monitor.rehearse()
-    children.remember_only(0)
-    signal.signal(signal.SIGCHLD, children.on_sigchld)
-    gc.collect()
-    gc.freeze()
     with socket.socket(fileno=os.dup(socket_fd)) as daemon:
         daemon.send(encode("ready", {"protocol": PROTOCOL, "pid": os.getpid()}))
+    # Requests may come from here on. They wait a moment.
+    serving.rehearse()
+    monitor.rehearse()
+    # The kernel reaps: nobody asks how a monitor ended.
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    gc.collect()
+    gc.freeze()
     serve(socket_fd, requests)

@@ -181,11 +181,11 @@ async def test_monitor_is_on_its_own(bed: Bed) -> None:
             assert file.read() == "conmon\n"
         # Pipes: stdout and stderr; sockets: the daemon's, ctl, attach.
         async with asyncio.timeout(10):
-            while "anon_inode:[eventpoll]" not in (targets := _open_files(pid)):
+            while len(targets := _open_files(pid)) > 12:  # the starter, which makes them, still has its own
                 await asyncio.sleep(0.01)
         assert targets.count("/dev/null") == 3
         kinds = {target.partition(":")[0] for target in targets} - {"/dev/null"}
-        assert kinds <= {"socket", "pipe", "anon_inode"}
+        assert kinds <= {"socket", "pipe", "anon_inode", "/memfd"}
         assert sum(target.startswith("socket") for target in targets) == 3
         assert sum(target.startswith("pipe") for target in targets) == 2
     finally:

@@ -131,6 +131,22 @@ async def test_missing_command(bed: Bed, runtime: str, terminal: bool) -> None:
         await attempt
 
 
+async def test_zygote_killed_before_it_reads_the_request_is_replaced(bed: Bed, runtime: str) -> None:
+    monitor = await _container(bed, runtime)
+    zygote = bed.zygote.pid
+    os.kill(zygote, signal.SIGSTOP)
+    spec = _spec(bed, monitor, ["sh", "-c", "echo once; exit 4"], terminal=False)
+    running = asyncio.ensure_future(_run(bed, spec))
+    await asyncio.sleep(0.05)
+    os.kill(zygote, signal.SIGKILL)
+    started, stdin, stdout, stderr = await running
+    assert await _read_to_end(stdout) == b"once\n"
+    assert await started.wait() == 4
+    started.close()
+    for fd in (stdin, stdout, stderr):
+        os.close(fd)
+
+
 async def test_process_outlives_the_daemons_interest(bed: Bed, runtime: str) -> None:
     monitor = await _container(bed, runtime)
     started, *fds = await _run(bed, _spec(bed, monitor, ["sleep", "1000"], terminal=False))
