@@ -14,6 +14,7 @@ from typing import Protocol
 
 import msgspec
 
+from crio.base.errors import DataLoss, InvalidArgument
 from crio.base.ids import Digest
 from crio.image.cancellation import Cancellation
 from crio.image.compression import MAGIC_LENGTH, Compression, detect, expander
@@ -56,24 +57,38 @@ def receive_layer(
     """
     hasher = hashlib.new(digest.partition(":")[0])
     total = 0
+    complete = False
 
     def hashed() -> Iterator[bytes]:
-        nonlocal total
+        nonlocal total, complete
         for chunk in chunks:
             scope.check()
             hasher.update(chunk)
             total += len(chunk)
             on_bytes(total)
             yield chunk
+        complete = True
 
-    if size is not None and size <= _INLINE:
-        compression = _expand(opened(hashed()), sink.write)
-    else:
-        with _Unpacking(sink) as unpacking:
-            compression = _expand(opened(hashed()), unpacking.put)
-    found = f"{hasher.name}:{hasher.hexdigest()}"
-    if found != digest:
-        raise BadContent(f"cannot use layer {digest}: what was received has the digest {found}")
+    def check_digest() -> None:
+        found = f"{hasher.name}:{hasher.hexdigest()}"
+        if found != digest:
+            raise BadContent(f"cannot use layer {digest}: what was received has the digest {found}")
+
+    stream = hashed()
+    try:
+        if size is not None and size <= _INLINE:
+            compression = _expand(opened(stream), sink.write)
+        else:
+            with _Unpacking(sink) as unpacking:
+                compression = _expand(opened(stream), unpacking.put)
+    except (InvalidArgument, DataLoss):
+        # Was it made wrong, or damaged on its way? The digest of the whole tells.
+        for _ in stream:
+            pass
+        if complete:
+            check_digest()
+        raise
+    check_digest()
     if size is not None and total != size:
         raise BadContent(f"cannot use layer {digest}: {total} bytes were received and not {size}")
     return Received(digest, total, compression)

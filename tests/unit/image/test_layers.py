@@ -12,7 +12,7 @@ from crio.base.errors import Cancelled
 from crio.base.ids import Digest
 from crio.image.cancellation import Cancellation
 from crio.image.compression import Compression
-from crio.image.errors import BadContent
+from crio.image.errors import BadContent, BadImage
 from crio.image.layers import receive_layer
 
 DATA = os.urandom(3_000_000)
@@ -70,6 +70,14 @@ def test_wrong_digest_and_size() -> None:
         receive_layer(pieces(PACKED), Sink(), Cancellation(), digest=digest_of(b""), size=None)
     with pytest.raises(BadContent, match="bytes were received"):
         receive_layer(pieces(PACKED), Sink(), Cancellation(), digest=digest_of(PACKED), size=len(PACKED) - 1)
+
+
+def test_damage_on_the_way_is_told_from_a_bad_layer() -> None:
+    damaged = PACKED[:500_000] + b"?" + PACKED[500_001:]
+    with pytest.raises(BadContent, match="has the digest"):
+        receive_layer(pieces(damaged), Sink(), Cancellation(), digest=digest_of(PACKED), size=len(PACKED))
+    with pytest.raises(BadImage, match="gzip data are damaged"):
+        receive_layer(pieces(damaged), Sink(), Cancellation(), digest=digest_of(damaged), size=len(damaged))
 
 
 def test_an_error_of_the_sink_is_raised_and_the_thread_ends() -> None:

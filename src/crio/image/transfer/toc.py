@@ -78,6 +78,8 @@ _decoder = msgspec.json.Decoder(Table)
 
 def places_of(layer: Descriptor) -> Places | None:
     """Where the layer's table is; None if it is not zstd:chunked, or larger than what is used."""
+    if not layer.media_type.endswith("+zstd"):
+        return None
     notes = layer.annotations or {}
     table = _place(_TABLE_PLACE, notes.get(_PREFIX + "manifest-position", ""), layer.size, MAX_TABLE)
     records = _place(_RECORDS_PLACE, notes.get(_PREFIX + "tarsplit-position", ""), layer.size, MAX_RECORDS)
