@@ -7,16 +7,16 @@ each fine if it is not there. That one path serves removal, a create that failed
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
-import shutil
 import time
 from collections.abc import Callable, Mapping
 
 import msgspec
 
 from crio.api.runtime.v1 import api_pb2 as pb
-from crio.base.errors import CrioError, FailedPrecondition, InvalidArgument, NotFound
+from crio.base.errors import CrioError, DataLoss, FailedPrecondition, InvalidArgument, NotFound
 from crio.base.executor import Executor
 from crio.base.failpoints import failpoint
 from crio.base.files import remove_directory, write_new
@@ -41,6 +41,7 @@ from crio.container.specgen.plan import ContainerPlan
 from crio.container.stored import Owned, StoredContainer, id_map_entries, ours
 from crio.container.update import Update, plan_update
 from crio.image.records import ImageInfo
+from crio.image.restore import restore
 from crio.image.service import ImageService
 from crio.inject.cdi import CdiRegistry
 from crio.inject.hooks import HookDirectories
@@ -54,6 +55,7 @@ from crio.sandbox.sandbox import Sandbox
 from crio.sandbox.user_namespace import check_same
 from crio.security.host import HostFacts
 from crio.security.seccomp import SeccompProfiles
+from crio.storage.deletion import delete_tree
 from crio.storage.store import Store
 
 log = logging.getLogger(__name__)
@@ -160,7 +162,7 @@ class ContainerMaker:
             let_in([os.path.dirname(directory), directory, container.directory], sandbox.id_maps.root[1])
         failpoint("container.create.after_record")
         with job.step("storage"):
-            record.rootfs = await self._storage.run(self._make_rootfs, sandbox, container, image)
+            record.rootfs = await self._rootfs(sandbox, container, image)
             volumes: Mapping[str, ImageMount] = {}
             if record.image_volumes:
                 image_ids = await image_mounts.resolve_images(
@@ -210,6 +212,17 @@ class ContainerMaker:
             log.warning("container %s is created again, its monitor ended early: %s", container.short_id, error.message)
             await self.runtimes.get(container.record.handler).delete(container.id, force=True)
             return await self._zygote.create(spec)
+
+    async def _rootfs(self, sandbox: Sandbox, container: Container, image: ImageInfo) -> str:
+        """The mounted root file system. A layer that the disk has lost is fetched again, once."""
+        try:
+            return await self._storage.run(self._make_rootfs, sandbox, container, image)
+        except DataLoss as error:
+            log.warning("container %s: %s", container.short_id, error.message)
+        with contextlib.suppress(NotFound):
+            await self._storage.run(self._store.remove_container, container.id)
+        await restore(self._images, image, sandbox.config.metadata.namespace)
+        return await self._storage.run(self._make_rootfs, sandbox, container, image)
 
     def _make_rootfs(self, sandbox: Sandbox, container: Container, image: ImageInfo) -> str:
         record, pod = container.record, sandbox.config.metadata
@@ -439,7 +452,7 @@ class ContainerMaker:
             except CrioError as error:
                 log.debug("container %s is not known to %s: %s", container_id[:12], runtime.name, error)
         await self._storage.run(self._remove_from_store, container_id)
-        shutil.rmtree(os.path.join(self.settings.directory, container_id), ignore_errors=True)
+        delete_tree(os.path.join(self.settings.directory, container_id))
 
     def _remove_from_store(self, container_id: str) -> None:
         try:

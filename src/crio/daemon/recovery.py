@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
@@ -28,6 +27,7 @@ from crio.sandbox.cgroups import DEFAULT_PARENT, unit_names
 from crio.sandbox.files import unmount_shm
 from crio.sandbox.manager import SandboxManager
 from crio.sandbox.sandbox import Sandbox
+from crio.storage.deletion import delete_tree
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +80,7 @@ class Recovery:
                 log.warning("sandbox record in %s is lost, what it named is removed: %s", directory, error)
                 self._lost.add(os.path.basename(directory))
                 unmount_shm(os.path.join(directory, "shm"))
-                shutil.rmtree(directory, ignore_errors=True)
+                delete_tree(directory)
                 continue
             sandbox = Sandbox(directory, record)
             if record.complete:

@@ -189,14 +189,17 @@ class LayerStore:
         failpoint("storage.layer.whole")
 
     def rebase_children(self, edit: Edit[LayerRecord], id: str) -> None:
-        """After a layer's directory was made anew: every layer above learns its new short name."""
+        """After a layer's directory was made anew: every layer above learns its new short name.
+
+        But for those above another one that is lost: they learn both when that one is back.
+        """
         waiting = [id]
         while waiting:
             parent = waiting.pop()
             for child in self.children(edit, parent):
                 if self.driver.is_whole(child):
                     self.driver.rebase(child, parent)
-                waiting.append(child)
+                    waiting.append(child)
 
     def add_container_layer(self, edit: Edit[LayerRecord], record: LayerRecord, *, volatile: bool) -> None:
         """Make a container's writable layer. Its directory comes first: one that no record names is garbage."""

@@ -8,7 +8,6 @@ mends it, otherwise everything in it goes, unless something is still mounted the
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -55,6 +54,7 @@ def clear_storage(root: str, *, unmount: bool = False) -> None:
     """
     from crio.cli.crio_commands.store import containers_below
     from crio.linux.mount import unmount_below
+    from crio.storage.deletion import delete_tree
 
     running = containers_below(root)
     if running and not unmount:
@@ -63,7 +63,9 @@ def clear_storage(root: str, *, unmount: bool = False) -> None:
     for name in os.listdir(root) if os.path.isdir(root) else ():
         path = os.path.join(root, name)
         if os.path.isdir(path) and not os.path.islink(path):
-            shutil.rmtree(path)
+            delete_tree(path)
+            if os.path.lexists(path):
+                raise FailedPrecondition(f"cannot clear {root}: {path} could not be deleted; the log says why")
         else:
             os.unlink(path)
 
