@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 from collections.abc import Iterator, Sequence
@@ -25,11 +26,13 @@ from crio.image.registry.client import RegistryClient
 from crio.image.registry.http import HttpClient
 from crio.image.registry.proxy import proxies_of
 from crio.image.registry.tls import TlsContexts
+from crio.image.source import stored
 from crio.image.source.base import ImageSource
 from crio.image.source.docker_archive import LIST_FILE, DockerArchiveSource, read_list
 from crio.image.source.files import Files, open_files
 from crio.image.source.layout import INDEX_FILE, DirectorySource, LayoutSource, entries_by_name, is_directory_image
 from crio.image.source.registry import RegistrySource
+from crio.image.source.stored import StoredImageSource
 from crio.image.transfer.kept import KeptBlobs
 from crio.image.trust import registries_d
 from crio.image.trust.admission import Admission, in_directory, in_registry, nowhere
@@ -61,13 +64,23 @@ class Worker:
         policy = Policies(settings.signature_policy, settings.signature_policy_dir).find(request.namespace)
         if isinstance(request, Verify):
             names = [reference.parse(name) for name in request.names]
-            verify(self._copier.store, request.image_id, names, policy, settings.decryption_keys_path)
+            verify(
+                self._copier.store,
+                request.image_id,
+                names,
+                policy,
+                settings.decryption_keys_path,
+                settings.additional_artifact_stores,
+            )
             return ()
         transport, colon, rest = request.image.partition(":")
         if colon and transport in LOCAL_TRANSPORTS:
             path, name = _split_path(rest)
             requirements = policy.requirements_of_file(transport, path) if policy is not None else ()
             return self._load(path, transport, (), settings, requirements, scope, progress, only=name)
+        if colon and transport == stored.TRANSPORT:
+            requirements = policy.requirements_of_file(transport, rest) if policy is not None else ()
+            return (self._from_store(rest, settings, requirements, scope, progress),)
         return (self._pull(request, request.image.removeprefix(_DOCKER), policy, scope, progress),)
 
     def _pull(
@@ -126,6 +139,32 @@ class Worker:
                 return StoredImage(copied.image_id, (stored_name,), copied.digest)
         raise _combined(failures)
 
+    def _from_store(
+        self, text: str, settings: Settings, requirements: Requirements, scope: Cancellation, progress: Progress
+    ) -> StoredImage:
+        """From a store on this machine: another one, or the daemon's own, where the image has only to be found."""
+        wanted = stored.parse_stored_name(text)
+        name = reference.parse(wanted.image).with_default_tag()
+        with contextlib.ExitStack() as stack:
+            own = self._copier.store
+            same = wanted.graphroot in ("", own.options.graphroot)
+            store = own if same else stack.enter_context(wanted.open_store())
+            record = store.image(str(name.canonical()))
+            names = (str(name.canonical()),)
+            if same:
+                return StoredImage(record.id, names, record.digest)
+            copied = self._copier.copy(
+                StoredImageSource(store, record),
+                names,
+                None,
+                scope,
+                progress,
+                text,
+                Admission(requirements, None, text, nowhere),
+                settings.decryption_keys_path,
+            )
+            return StoredImage(copied.image_id, names, copied.digest)
+
     def _load(
         self,
         path: str,
@@ -141,7 +180,7 @@ class Worker:
             raise InvalidArgument(f"cannot load {path!r}: it is not an absolute path")
         files = open_files(path, settings.temporary_directory)
         try:
-            found = [(own, source) for own, source in _sources(files, form, self._host) if not only or only in own]
+            found = [(own, source) for own, source in _sources(files, form, self._host) if _is_wanted(only, own)]
             if not found:
                 raise NotFound(f"cannot load {only or 'an image'} from {path}: it is not there")
             if names and len(found) > 1:
@@ -200,6 +239,17 @@ def _layout_names(name: str, origin: str) -> tuple[str, ...]:
     except InvalidArgument:
         log.warning("loaded an image from %s without its name %r, which is not one", origin, name[:200])
         return ()
+
+
+def _is_wanted(name: str, own: Sequence[str]) -> bool:
+    """Whether an image with these names is the one asked for: by a name, or by its tag alone; "" asks for all."""
+    if not name or any(name in (full, full.rpartition(":")[2]) for full in own):
+        return True
+    try:
+        parsed = reference.parse(f"localhost/{name}" if reference.is_short_name(name) else name)
+    except InvalidArgument:
+        return False
+    return str(parsed.canonical()) in own or str(reference.parse(name).canonical()) in own
 
 
 def _split_path(text: str) -> tuple[str, str]:

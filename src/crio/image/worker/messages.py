@@ -15,6 +15,9 @@ from crio.image.progress import LayerProgress
 LOCAL_TRANSPORTS = ("oci", "oci-archive", "docker-archive", "dir")
 """What an image name may begin with (and a colon) when it stands for a path on the node; also formats of loads."""
 
+NODE_TRANSPORTS = (*LOCAL_TRANSPORTS, "containers-storage")
+"""What a name may begin with when its image is on the node already, in a file or in a store."""
+
 MAX_MESSAGE = 160 << 10
 """Bytes; below what the kernel takes in one packet without being asked (net.core.wmem_default)."""
 
@@ -33,6 +36,7 @@ class Settings(msgspec.Struct, frozen=True, omit_defaults=True):
     signature_policy: str = ""
     signature_policy_dir: str = ""
     decryption_keys_path: str = ""
+    additional_artifact_stores: tuple[str, ...] = ()
 
 
 class Pull(msgspec.Struct, frozen=True, tag="pull", omit_defaults=True):
