@@ -31,12 +31,13 @@ class Bench:
     def rounds(self, full: int, quick: int) -> range:
         return range(quick if self.quick else full)
 
-    def large_image(self) -> None:
-        """Have the large image in the registry, as "large"."""
-        if "large" not in self.images:
-            self.say("making a large image")
-            directory = self.scratch.directory("large-image")
-            self.images["large"] = payload.push_large(self.registry, directory, scale=0.1 if self.quick else 1.0)
+    def image(self, name: str) -> payload.Shape:
+        """Have the image of this name, one of `payload.SHAPES`, in the registry; its shape in this run."""
+        shape = payload.SHAPES[name].scaled(0.1 if self.quick else 1.0)
+        if name not in self.images:
+            self.say(f"making an image: {shape.title}")
+            self.images[name] = payload.push_shape(self.registry, self.scratch.directory(f"{name}-image"), name, shape)
+        return shape
 
     @contextlib.asynccontextmanager
     async def daemons(self) -> AsyncIterator[tuple[Project, Containerd]]:

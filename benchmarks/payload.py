@@ -9,6 +9,7 @@ import random
 import shutil
 import tarfile
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from isal import igzip_lib
@@ -19,10 +20,38 @@ from crio.spec.oci_image import ImageConfig, RunConfig
 from images import layer
 from registry_server import RunningRegistry
 
-_LARGE_LAYERS = 5
-_LARGE_FILES = 20_000
-_LARGE_BYTES = 200_000_000
-"""Compressed; about twice as much unpacked."""
+_KIB = 1000
+
+
+@dataclass(frozen=True)
+class Shape:
+    """An image to pull: layers of `files` files, which have `size` bytes together when compressed.
+
+    Layers are made of their seed alone: two shapes share those whose numbers, files and sizes are the same.
+    """
+
+    title: str
+    layers: int
+    files: int
+    size: int
+    even: bool = False
+    """All files are about as long; else a few hold most of the bytes, as in real images."""
+    other_top: bool = False
+    """The last layer is another one than that of a shape that is the same but for this."""
+
+    def scaled(self, factor: float) -> Shape:
+        """Smaller, for a quick run."""
+        return replace(self, files=max(int(self.files * factor), 2), size=int(self.size * factor))
+
+
+SHAPES = {
+    "large": Shape("200 MB gzip, 20,000 files, 5 layers", 5, 4000, 40_000 * _KIB),
+    "one": Shape("one layer, 150 MB gzip, 20 files", 1, 20, 150_000 * _KIB, even=True),
+    "many": Shape("40 layers, 60 MB gzip, 4,000 files", 40, 100, 1_500 * _KIB),
+    "shared": Shape("39 of its 40 layers are there", 40, 100, 1_500 * _KIB, other_top=True),
+    "small": Shape("one layer, 20 MB gzip, 20,000 files", 1, 20_000, 20_000 * _KIB, even=True),
+}
+"""By name, which is also that in the registry."""
 
 
 def push_small(registry: RunningRegistry, directory: Path) -> dict[str, str]:
@@ -38,15 +67,15 @@ def push_small(registry: RunningRegistry, directory: Path) -> dict[str, str]:
     return {"busybox": f"{registry.host}/busybox:1", "pause": f"{registry.host}/pause:1"}
 
 
-def push_large(registry: RunningRegistry, directory: Path, *, scale: float) -> str:
-    """An image of 200 MB in five gzip layers with 20,000 files, times `scale`; its name."""
-    files, size = int(_LARGE_FILES * scale), int(_LARGE_BYTES * scale)
-    layout = directory / "large"
+def push_shape(registry: RunningRegistry, directory: Path, name: str, shape: Shape) -> str:
+    """Make an image of this shape and push it; its name."""
+    layout = directory / name
     blobs = layout / "blobs" / "sha256"
     blobs.mkdir(parents=True)
     layers, diff_ids = [], []
-    for number in range(_LARGE_LAYERS):
-        data = _large_layer(number, files // _LARGE_LAYERS, size // _LARGE_LAYERS)
+    for number in range(shape.layers):
+        seed = -1 if shape.other_top and number == shape.layers - 1 else number
+        data = _layer(seed, shape)
         diff_ids.append("sha256:" + hashlib.sha256(data).hexdigest())
         compressed = igzip_lib.compress(data, 1, igzip_lib.COMP_GZIP)
         layers.append(_blob(blobs, "application/vnd.oci.image.layer.v1.tar+gzip", compressed))
@@ -67,17 +96,17 @@ def push_large(registry: RunningRegistry, directory: Path, *, scale: float) -> s
     entry["annotations"] = {"org.opencontainers.image.ref.name": "bench"}
     (layout / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [entry]}))
     (layout / "oci-layout").write_text('{"imageLayoutVersion":"1.0.0"}')
-    registry.push(f"oci:{layout}:bench", "large:1")
+    registry.push(f"oci:{layout}:bench", f"{name}:1")
     shutil.rmtree(layout)
-    return f"{registry.host}/large:1"
+    return f"{registry.host}/{name}:1"
 
 
-def _large_layer(number: int, files: int, compressed_size: int) -> bytes:
-    """Files of very different sizes, one half of whose content does not compress, 50 in a directory."""
-    source = random.Random(number)
+def _layer(seed: int, shape: Shape) -> bytes:
+    """Files one half of whose content does not compress, 50 in a directory."""
+    source = random.Random(seed)
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as archive:
-        for name, size in _files(source, number, files, compressed_size):
+        for name, size in _files(source, seed, shape):
             info = tarfile.TarInfo(name)
             info.mtime = 1_704_067_200
             if size < 0:
@@ -91,12 +120,12 @@ def _large_layer(number: int, files: int, compressed_size: int) -> bytes:
     return buffer.getvalue()
 
 
-def _files(source: random.Random, number: int, files: int, total: int) -> Iterator[tuple[str, int]]:
-    weights = [source.paretovariate(1.2) for _ in range(files)]
-    scale = total / sum(weights)
-    yield f"layer{number}", -1
+def _files(source: random.Random, seed: int, shape: Shape) -> Iterator[tuple[str, int]]:
+    weights = [source.uniform(0.5, 1.5) if shape.even else source.paretovariate(1.2) for _ in range(shape.files)]
+    scale = shape.size / sum(weights)
+    yield f"layer{seed}", -1
     for index, weight in enumerate(weights):
-        directory = f"layer{number}/d{index // 50}"
+        directory = f"layer{seed}/d{index // 50}"
         if index % 50 == 0:
             yield directory, -1
         yield f"{directory}/file{index}", int(weight * scale)

@@ -103,3 +103,21 @@ def wait_gone(pid: int, timeout: float = 10.0) -> bool:
             return True
         time.sleep(0.01)
     return False
+
+
+def peak_memory(pid: int) -> float:
+    """The most resident memory that a process has had, in MiB."""
+    with open(f"/proc/{pid}/status") as file:
+        for line in file:
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) / MIB
+    return 0.0
+
+
+def command_line(pid: int) -> bytes:
+    """As the kernel has it, with zeros between the words; empty for a process that has ended."""
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            return file.read()
+    except (FileNotFoundError, ProcessLookupError):
+        return b""

@@ -87,3 +87,10 @@ plugin_dirs = ["{self.scratch.plugins}"]
     def bundle(self, container: str) -> Path:
         """Where a container's config.json is."""
         return self.root / "state" / "containers" / container
+
+    def worker(self) -> int:
+        """The image worker's process, 0 if it has left."""
+        for pid in processes.descendants(self.pid):
+            if b"crio.image.worker" in processes.command_line(pid):
+                return pid
+        return 0
