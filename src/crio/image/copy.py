@@ -9,16 +9,20 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from crio.base.errors import Cancelled, NotFound
+from crio.base.errors import Cancelled, DataLoss, NotFound
 from crio.base.failpoints import failpoint
 from crio.base.ids import Digest, parse_digest
 from crio.image import schema1
+from crio.image.artifacts.layout import DIRECTORY, ArtifactLayout
+from crio.image.artifacts.receive import is_artifact, receive
 from crio.image.cancellation import Cancellation
 from crio.image.documents import Served, digest_of, parse_config, parse_document, verify
 from crio.image.errors import BadImage
@@ -29,7 +33,6 @@ from crio.image.source.encrypted import unlocked
 from crio.image.staging import PARALLEL, StagedLayer, Stager
 from crio.image.trust import signatures as trust
 from crio.image.trust.signatures import Signature
-from crio.spec import docker_image, oci_image
 from crio.spec.docker_image import Schema1Manifest
 from crio.spec.oci_image import Descriptor, Index, Manifest
 from crio.storage.store import Store
@@ -40,8 +43,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _MAX_NESTING = 4
-_CONFIG_TYPES = ("", oci_image.CONFIG, docker_image.CONFIG, "application/octet-stream", "text/plain")
-"""Media types of configurations; the last two were written by early tools."""
 
 
 class _Resolved(msgspec.Struct):
@@ -60,6 +61,7 @@ class _Resolved(msgspec.Struct):
 
 class Copied(msgspec.Struct, frozen=True):
     image_id: str
+    """Of an artifact: its manifest's digest in hex."""
     digest: Digest
     """Of what the name stands for: the index if there is one, else the manifest."""
 
@@ -71,6 +73,7 @@ class Copier:
         self.store = store
         self._host = host
         self._stager = Stager(store)
+        self._artifacts = ArtifactLayout(os.path.join(store.options.graphroot, DIRECTORY))
 
     def copy(
         self,
@@ -92,8 +95,10 @@ class Copier:
         """
         resolved = self._resolve(source, wanted, what)
         scope.check()
-        signatures = admission.admit(resolved.signed, resolved.digest) if admission is not None else ()
+        signatures = admission.admit(resolved.signed, resolved.digest) if admission is not None else []
         if isinstance(resolved.manifest, Manifest):
+            if is_artifact(resolved.manifest):
+                return self._copy_artifact(source, resolved, names, signatures, scope, progress, what)
             source = unlocked(source, resolved.manifest.layers, keys_directory, what)
         if isinstance(resolved.manifest, Schema1Manifest):
             config_data, top = self._copy_schema1(source, resolved.manifest, scope, progress, what)
@@ -104,22 +109,46 @@ class Copier:
         config = parse_config(config_data, what)
         image_id = digest_of(config_data).partition(":")[2]
         digest = resolved.lists[0][0] if resolved.lists else resolved.digest
+        metadata, former = self._former_signatures(image_id, resolved.digest)
+        signatures = trust.joined(signatures, former)
         self.store.put_image(
             image_id,
             layer=top,
             names=names,
             digest=digest,
             created=config.created or "",
-            metadata=trust.metadata(signatures, resolved.digest, self._metadata(image_id)),
+            metadata=trust.metadata(signatures, resolved.digest, metadata),
             big_data=_big_data(digest_of(config_data), config_data, resolved, signatures),
         )
         return Copied(image_id, digest)
 
-    def _metadata(self, image_id: str) -> str:
+    def _former_signatures(self, image_id: str, digest: Digest) -> tuple[str, Sequence[Signature]]:
+        """The metadata of the image that is there already, and the signatures that it has for this manifest."""
         try:
-            return self.store.image(image_id).metadata
+            record = self.store.image(image_id)
         except NotFound:
-            return ""
+            return "", ()
+        try:
+            kept = trust.stored(record.metadata, record.big_data_names, partial(self.store.image_big_data, record.id))
+        except (DataLoss, NotFound):
+            return "", ()
+        return record.metadata, kept.get(digest, ())
+
+    def _copy_artifact(
+        self,
+        source: ImageSource,
+        resolved: _Resolved,
+        names: Sequence[str],
+        signatures: Sequence[Signature],
+        scope: Cancellation,
+        progress: Progress,
+        what: str,
+    ) -> Copied:
+        assert isinstance(resolved.manifest, Manifest)
+        digest = receive(
+            self._artifacts, source, resolved.manifest, resolved.raw, names, signatures, scope, progress, what
+        )
+        return Copied(digest.partition(":")[2], digest)
 
     # Documents
 
@@ -145,11 +174,6 @@ class Copier:
     def _copy_schema2(
         self, source: ImageSource, manifest: Manifest, scope: Cancellation, progress: Progress, what: str
     ) -> tuple[bytes, str | None]:
-        if manifest.config.media_type not in _CONFIG_TYPES:
-            raise BadImage(
-                f"cannot pull {what}: it is no image but an artifact "
-                f"({manifest.artifact_type or manifest.config.media_type})"
-            )
         config_data = source.config(manifest.config)
         verify(config_data, parse_digest(manifest.config.digest), f"configuration of {what}")
         diff_ids = [parse_digest(text) for text in parse_config(config_data, what).diff_ids]

@@ -24,7 +24,7 @@ _RSA = "1.2.840.113549.1.1.1"
 _RSA_OAEP = "1.2.840.113549.1.1.7"
 _GCM = {"2.16.840.1.101.3.4.1.6": 16, "2.16.840.1.101.3.4.1.46": 32}
 _CBC = {"2.16.840.1.101.3.4.1.2": 16, "2.16.840.1.101.3.4.1.42": 32}
-_CONTEXT_0, _CONTEXT_0_CONSTRUCTED = 0x80, 0xA0
+_CONTEXT_0, _CONTEXT_0_CONSTRUCTED, _CONTEXT_4, _PRIMITIVE_SEQUENCE = 0x80, 0xA0, 0x84, 0x10
 _MAX_RECIPIENTS = 100
 
 
@@ -69,8 +69,9 @@ def _open(envelope: _Envelope, key: bytes) -> bytes | None:
     """None if the key is not that of the content; a wrong RSA key may yield one of any length (RFC 8017, 7.2.2)."""
     try:
         if (size := _GCM.get(envelope.algorithm)) is not None:
-            nonce = der.expect(der.elements(der.expect(envelope.parameters, der.SEQUENCE))[0], der.OCTET_STRING)
-            return AESGCM(key).decrypt(nonce, envelope.content, None) if len(key) == size else None
+            return (
+                AESGCM(key).decrypt(_nonce(envelope.parameters), envelope.content, None) if len(key) == size else None
+            )
         if len(key) != _CBC[envelope.algorithm]:
             return None
         iv = der.expect(envelope.parameters, der.OCTET_STRING)
@@ -80,6 +81,16 @@ def _open(envelope: _Envelope, key: bytes) -> bytes | None:
         return unpadder.update(padded) + unpadder.finalize()
     except (InvalidTag, ValueError, IndexError):
         return None
+
+
+def _nonce(parameters: der.Element) -> bytes:
+    """Of AES-GCM. ocicrypt puts a sequence into a primitive one, and gives the nonce a tag of its own."""
+    parts = der.elements(parameters.content)
+    if parameters.tag == _PRIMITIVE_SEQUENCE and len(parts) == 1:
+        parts = der.elements(der.expect(parts[0], der.SEQUENCE))
+    if not parts or parts[0].tag not in (der.OCTET_STRING, _CONTEXT_4):
+        raise ValueError("there is no nonce")
+    return parts[0].content
 
 
 def _read(data: bytes) -> _Envelope:
