@@ -43,7 +43,11 @@ async def _run(options: argparse.Namespace) -> Report:
         with crun_cgroups(), tempfile.TemporaryDirectory() as directory:
             await node.start()
             await node.load(busybox_layout(directory))
-            report = await storm.rounds(60 * options.minutes, options.round)
+            report = storm.report
+            try:
+                await storm.rounds(60 * options.minutes, options.round)
+            except (RuntimeError, OSError) as error:
+                report.wrong.append(str(error))
             if report.wrong or report.leaked:
                 log = Path(tempfile.gettempdir()) / f"crio-storm-{options.seed}.log"
                 shutil.copy(node.root / "crio.log", log)

@@ -38,6 +38,7 @@ class StormClient:
     def __init__(self, node: Node, number: int, seed: int, parent: str, up: asyncio.Event) -> None:
         self.node = node
         self.number = number
+        self._seed = seed
         self.random = random.Random(f"{seed}/{number}")
         self.pods: list[Pod] = []
         self.ids: set[str] = set()
@@ -155,7 +156,8 @@ class StormClient:
 
     def _new_name(self) -> str:
         self._names += 1
-        return f"c{self.number}-{self._names}"
+        # Logs of earlier rounds stay.
+        return f"c{self.number}-{self._seed:x}-{self._names}"
 
     async def run_pod(self) -> None:
         config = self.node.pod_config(self._new_name(), cgroup_parent=self._parent)

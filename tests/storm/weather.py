@@ -114,7 +114,9 @@ class Storm:
                 await self._round(min(each, max(end - time.monotonic(), 1.0)))
                 self._say(str(self.report))
         finally:
-            detect().remove(self.parent)
+            groups = detect()
+            groups.kill(self.parent)
+            groups.remove(self.parent)
         return self.report
 
     async def _warm_up(self) -> None:

@@ -192,7 +192,8 @@ class OverlayDriver:
             place = os.path.join(home, id)
             try:
                 link = _read_link_name(place)
-            except FileNotFoundError:
+            except (FileNotFoundError, DataLoss):
+                # Its maker died before it had written it. `repair_links` finds a short name that leads to nothing.
                 link = ""
             if link:
                 try:
@@ -275,7 +276,7 @@ class OverlayDriver:
         place = os.path.join(home, id)
         try:
             link = _read_link_name(place)
-        except FileNotFoundError:
+        except (FileNotFoundError, DataLoss):
             if id not in by_id:
                 return 0
             _write(os.path.join(place, "link"), by_id[id])

@@ -114,6 +114,24 @@ def test_lost_parts_come_back(home: Home) -> None:
     assert home.driver.repair_links() == 0
 
 
+@pytest.mark.parametrize("written", ["", "../x", "\n"])
+def test_a_layer_whose_maker_died_while_it_wrote_the_link_file_can_go(home: Home, written: str) -> None:
+    base = home.create(A)
+    (base / "link").write_text(written)
+    home.driver.remove(A, home.discard)
+    assert not base.exists()
+    assert home.driver.repair_links() == 1
+    assert os.listdir(home.path / "l") == []
+
+
+def test_a_damaged_link_file_is_written_anew(home: Home) -> None:
+    base = home.create(A)
+    link = (base / "link").read_text()
+    (base / "link").write_text("")
+    assert home.driver.repair_links() == 1
+    assert (base / "link").read_text() == link
+
+
 def test_a_damaged_link_file(home: Home) -> None:
     base = home.create(A)
     for text in ("", "../../etc", "..", "a/b"):
