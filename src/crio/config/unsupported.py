@@ -9,14 +9,11 @@ from crio.config.model import Config
 
 _OWN_MONITOR = "containers are monitored by this daemon's own program"
 _NO_NRI = "NRI plug-ins are not called"
-_NO_BLOCKIO = "block IO classes are not applied"
 
 UNSUPPORTED: Mapping[str, str] = {
     "crio.runtime.additional_artifact_stores": "OCI artifacts are not mounted",
     "crio.runtime.conmon": _OWN_MONITOR,
     "crio.runtime.pinns_path": "namespaces are kept by this daemon itself",
-    "crio.runtime.blockio_config_file": _NO_BLOCKIO,
-    "crio.runtime.blockio_reload": _NO_BLOCKIO,
     "crio.runtime.rdt_config_file": "cache and memory bandwidth classes are not applied",
     "crio.runtime.uid_mappings": "containers run in the host's user namespace unless the pod asks for its own",
     "crio.runtime.gid_mappings": "containers run in the host's user namespace unless the pod asks for its own",

@@ -100,6 +100,8 @@ class Container:
             return "StartError"
         if self.exit is not None and self.exit.oom_killed:
             return "OOMKilled"
+        if self.record.forbidden_calls:
+            return "seccomp killed"
         return "Completed" if self.exit_code == 0 else "Error"
 
     @property
@@ -111,6 +113,8 @@ class Container:
             return ""
         if self.exit.monitor_lost:
             return "its monitor ended before it did, so its exit code is not known"
+        if self.record.forbidden_calls:
+            return f"Used forbidden syscalls: {self.record.forbidden_calls}"
         if self.exit.log_dropped:
             return f"{self.exit.log_dropped} bytes of its output could not be logged: {self.exit.log_error}"
         return ""

@@ -32,12 +32,16 @@ from crio.conmon.watch import Monitor
 from crio.container import image_mounts
 from crio.container.container import Container
 from crio.container.names import log_path
+from crio.container.notifiers import Notifiers
 from crio.container.record import FILE, ContainerRecord, ContainerUser
 from crio.container.specgen.apply import apply_effects, apply_relabels
+from crio.container.specgen.blockio import ConfiguredClasses
 from crio.container.specgen.build import build_spec
 from crio.container.specgen.input import ContainerInput, HandlerFacts, ImageFacts, ImageMount, SandboxFacts
 from crio.container.specgen.mapped import unmap_owners
 from crio.container.specgen.plan import ContainerPlan
+from crio.container.specgen.quota import rootfs_quota
+from crio.container.specgen.seccomp import artifact_reference
 from crio.container.stored import Owned, StoredContainer, id_map_entries, ours
 from crio.container.update import Update, plan_update
 from crio.image.records import ImageInfo
@@ -49,8 +53,10 @@ from crio.linux.cgroup import CgroupFs
 from crio.linux.pidfd import kill_process, start_time
 from crio.runtime.features import Features
 from crio.runtime.handlers import Runtimes
+from crio.sandbox.annotations import of_image, of_pod
 from crio.sandbox.files import let_in
 from crio.sandbox.groups import PodGroups
+from crio.sandbox.labels import PodLabels
 from crio.sandbox.sandbox import Sandbox
 from crio.sandbox.user_namespace import check_same
 from crio.security.host import HostFacts
@@ -87,6 +93,8 @@ class MakerRooms(msgspec.Struct, frozen=True):
     seccomp: SeccompProfiles
     cdi: CdiRegistry
     hooks: HookDirectories
+    labels: PodLabels
+    notifiers: Notifiers
 
 
 class ContainerMaker:
@@ -111,6 +119,9 @@ class ContainerMaker:
         self._images = rooms.images
         self._zygote = rooms.zygote
         self._find_container = find_container
+        self._labels = rooms.labels
+        self.notifiers = rooms.notifiers
+        self._block_io = ConfiguredClasses()
         self._background = TaskScope("monitor placement")
         self._placing: dict[str, asyncio.Task[None]] = {}
         """By container id; a removal waits for it, so that no group is made after it was removed."""
@@ -189,6 +200,8 @@ class ContainerMaker:
         if plan.relabels:
             with job.step("relabel volumes"):
                 await self._storage.run(apply_relabels, plan.relabels)
+        if plan.seccomp_listener:
+            self.notifiers.start(container, plan.seccomp_listener, plan.seccomp_action)
         with job.step("runtime create"):
             monitor = await self._create_under_monitor(container)
         unmap_owners(container.directory)
@@ -226,6 +239,8 @@ class ContainerMaker:
 
     def _make_rootfs(self, sandbox: Sandbox, container: Container, image: ImageInfo) -> str:
         record, pod = container.record, sandbox.config.metadata
+        context = container.config.linux.security_context
+        mount_label = self._labels.of_container(sandbox.labels, context).mount
         metadata = StoredContainer(
             pod_name=sandbox.name,
             pod_id=sandbox.id,
@@ -235,7 +250,7 @@ class ContainerMaker:
             metadata_name=container.config.metadata.name,
             uid=pod.uid,
             namespace=pod.namespace,
-            mountlabel=sandbox.record.mount_label,
+            mountlabel=mount_label,
             created_at=record.created_at // 1_000_000_000,
             attempt=container.config.metadata.attempt,
             privileged=container.config.linux.security_context.privileged,
@@ -245,11 +260,36 @@ class ContainerMaker:
             names=[record.name],
             image_id=image.id,
             metadata=metadata.text(),
-            mount_label=sandbox.record.mount_label,
+            mount_label=mount_label,
             uid_mappings=id_map_entries(sandbox.record.uid_mappings),
             gid_mappings=id_map_entries(sandbox.record.gid_mappings),
         )
+        quota = rootfs_quota(self._annotations(sandbox, record.handler), container.config.metadata.name)
+        if quota is not None:
+            self._store.limit_container(record.id, size=quota)
         return self._store.mount_container(record.id)
+
+    def _refuse_artifact(self, sandbox: Sandbox, container: Container, image: ImageInfo) -> None:
+        """A seccomp profile that cannot be had must not mean that there is none."""
+        runtime = self._config().runtime
+        handler = runtime.runtimes[container.record.handler]
+        reference = artifact_reference(
+            container.config.linux.security_context,
+            container.config.metadata.name,
+            of_pod(sandbox.config.annotations, handler, runtime.workloads),
+            of_image(image.annotations, sandbox.config.annotations, handler, runtime.workloads),
+        )
+        if reference:
+            raise FailedPrecondition(
+                f"cannot create container {container.config.metadata.name}: its seccomp profile is to come from the "
+                f"OCI artifact {reference[:200]}, and artifacts are not pulled by this release; install the profile on "
+                "the node and use a Localhost profile"
+            )
+
+    def _annotations(self, sandbox: Sandbox, handler: str) -> Mapping[str, str]:
+        """The pod's annotations that its handler or workload allows it."""
+        runtime = self._config().runtime
+        return of_pod(sandbox.config.annotations, runtime.runtimes[handler], runtime.workloads)
 
     def _input(
         self,
@@ -272,7 +312,9 @@ class ContainerMaker:
             if not other.running:
                 raise FailedPrecondition(f"cannot share processes with container {other.short_id}: it does not run")
             target = f"/proc/{other.record.pid}/ns/pid"
+        self._refuse_artifact(sandbox, container, image)
         run = image.config
+        labels = self._labels.of_container(sandbox.labels, container.config.linux.security_context)
         return ContainerInput(
             id=record.id,
             name=record.name,
@@ -327,6 +369,11 @@ class ContainerMaker:
             storage_root=config.crio.root,
             image_volumes=config.image.image_volumes,
             image_mounts=volumes,
+            process_label=labels.process,
+            init_process_label=self._labels.of_init(labels),
+            mount_label=labels.mount,
+            seccomp_notifier_directory=os.path.join(os.path.dirname(self.settings.directory), "seccomp"),
+            blockio=self._block_io.classes(config.runtime.blockio_config_file),
             target_pid_namespace=target,
         )
 
@@ -385,6 +432,7 @@ class ContainerMaker:
     async def unmake(self, job: Job, container: Container) -> None:
         """End and remove everything a container has, the record last. Raises what a step raises."""
         record = container.record
+        self.notifiers.close(container.id)
         if os.path.exists(container.path(CONFIG_FILE)):
             with job.step("runtime delete"):
                 await self._delete_from_runtime(container)
@@ -412,6 +460,8 @@ class ContainerMaker:
     def _remove_stored(self, record: ContainerRecord) -> None:
         # A runtime that was killed in the middle of its create leaves a process that it does not know of.
         self.cgroups.kill(record.cgroup_path)
+        # Listening has ended with the container, or with the daemon that made it.
+        _unlink(os.path.join(os.path.dirname(self.settings.directory), "seccomp", record.id[:32]))
         unmap_owners(os.path.join(self.settings.directory, record.id))
         image_mounts.unmount_images(self._store, record.image_volumes)
         try:

@@ -106,6 +106,7 @@ class ContainerManager:
         if ended.monitor_lost:
             self._monitor_lost(container)
         container.exit = ended
+        self._maker.notifiers.close(container.id)
         self._monitors.pop(container.id, None)
         monitor.close()
         if not container.record.own_pid_namespace:
@@ -229,6 +230,10 @@ class ContainerManager:
 
         await self._jobs.run("StopContainer", container.name, work, key=f"stop/{container.id}", deadline=deadline)
 
+    def stop_soon(self, container: Container) -> None:
+        """End the container at once, without waiting for it."""
+        self._watchers.spawn(container.short_id, self.stop(container.id, 0))
+
     async def stop_all(self, sandbox_id: str, deadline: float | None) -> None:
         """End all containers of a pod at once, as the CRI has it: the kubelet has stopped them gracefully before."""
         containers = self.of_sandbox(sandbox_id)
@@ -300,6 +305,7 @@ class ContainerManager:
 
     async def close(self) -> None:
         """Stop watching. The containers and their monitors go on."""
+        self._maker.notifiers.close_all()
         await self._watchers.stop()
         for monitor in self._monitors.values():
             monitor.close()

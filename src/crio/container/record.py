@@ -68,6 +68,8 @@ class ContainerRecord(msgspec.Struct, kw_only=True, omit_defaults=True):
     started_at: int = 0
     lost_at: int = 0
     """When the monitor was found dead without an exit record: how the container ended is not known then."""
+    forbidden_calls: str = ""
+    """The system calls for which the seccomp notifier has stopped it, with their counts."""
     start_error: str = ""
     """Why the runtime could not start it; then the container counts as exited."""
 

@@ -24,6 +24,7 @@ from crio.container.create import ContainerMaker, MakerRooms, MakerSettings
 from crio.container.events import Events
 from crio.container.exec import Execs
 from crio.container.manager import ContainerManager
+from crio.container.notifiers import Notifiers
 from crio.cri.node import Node
 from crio.cri.table import methods
 from crio.daemon.control import control_methods
@@ -41,6 +42,7 @@ from crio.network.manager import Network
 from crio.rpc.client import Client
 from crio.rpc.server import Server
 from crio.runtime.handlers import Runtimes
+from crio.sandbox.labels import PodLabels
 from crio.sandbox.manager import SandboxManager, SandboxSettings
 from crio.sandbox.port_forward import PodConnector
 from crio.security import apparmor
@@ -155,9 +157,11 @@ class Daemon:
             self._network,
             self._host_ports,
             self._zygote,
+            PodLabels(self._host.selinux),
         )
         self._cdi = CdiRegistry(runtime.cdi_spec_dirs)
         self._hooks = HookDirectories(runtime.hooks_dir)
+        notifiers = Notifiers(self._observation.metrics.seccomp_notified)
         self._maker = ContainerMaker(
             MakerSettings(os.path.join(self._state, "containers"), runtime.container_exits_dir),
             MakerRooms(
@@ -172,6 +176,8 @@ class Daemon:
                 seccomp=self._seccomp,
                 cdi=self._cdi,
                 hooks=self._hooks,
+                labels=self._sandboxes.labels,
+                notifiers=notifiers,
             ),
             lambda: self._config,
             lambda container_id: self._containers.get(container_id),
@@ -180,6 +186,7 @@ class Daemon:
             self._jobs, self._sandboxes, self._maker, self._events, self._observation.metrics
         )
         self._sandboxes.containers = self._containers
+        notifiers.stop = self._containers.stop_soon
         self._execs = Execs(self._containers, self._zygote)
         self._streams = StreamingServer(
             executor=self._execs,
@@ -329,6 +336,8 @@ class Daemon:
             disable_hostport_mapping=runtime.disable_hostport_mapping,
             lowest_uid=runtime.minimum_mappable_uid,
             lowest_gid=runtime.minimum_mappable_gid,
+            workloads=runtime.workloads,
+            unconfined_on_host_network=runtime.hostnetwork_disable_selinux,
         )
 
     # Stopping

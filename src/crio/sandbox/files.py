@@ -4,15 +4,32 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from crio.api.runtime.v1 import api_pb2 as pb
+from crio.base.errors import InvalidArgument
 from crio.base.files import read_bounded, write_new
-from crio.linux import mount
+from crio.linux import mount, selinux
+from crio.spec.annotations import SHM_SIZE, find, parse_size
 
 HOST_RESOLV_CONF = "/etc/resolv.conf"
 _RESOLV_LIMIT = 64 << 10
 DEFAULT_SHM_SIZE = 64 << 20
+_LEAST_SHM_SIZE = 4096
+
+
+def shm_size(annotations: Mapping[str, str]) -> int:
+    """Bytes of /dev/shm: by the annotation shm-size.crio.io, which must be allowed; else 64 MiB.
+
+    Raises InvalidArgument for a text that is no size.
+    """
+    text = find(annotations, SHM_SIZE)
+    if text is None:
+        return DEFAULT_SHM_SIZE
+    size = parse_size(text)
+    if size is None or size < _LEAST_SHM_SIZE:
+        raise InvalidArgument(f"cannot use annotation {SHM_SIZE}: {text[:40]!r} is no size such as 128Mi")
+    return size
 
 
 def resolv_conf(dns: pb.DNSConfig) -> bytes:
@@ -31,8 +48,13 @@ def resolv_conf(dns: pb.DNSConfig) -> bytes:
     return "".join(f"{line}\n" for line in lines).encode()
 
 
-def write_files(directory: str, *, dns: pb.DNSConfig, hostname: str, owner: tuple[int, int] = (0, 0)) -> None:
-    """Write the pod's files below `directory`; `owner` is the pod's root as the host knows it. Raises OSError."""
+def write_files(
+    directory: str, *, dns: pb.DNSConfig, hostname: str, owner: tuple[int, int] = (0, 0), label: str = ""
+) -> None:
+    """Write the pod's files below `directory`. Raises OSError.
+
+    `owner` is the pod's root as the host knows it, `label` the SELinux label of the pod's files.
+    """
     for name, content in (
         ("resolv.conf", resolv_conf(dns)),
         ("hostname", f"{hostname}\n".encode()),
@@ -42,6 +64,8 @@ def write_files(directory: str, *, dns: pb.DNSConfig, hostname: str, owner: tupl
         write_new(path, content, mode=0o644)
         if owner != (0, 0):
             os.chown(path, *owner)
+        if label:
+            selinux.set_file_label(path, label)
 
 
 def let_in(directories: Sequence[str], group: int) -> None:

@@ -23,7 +23,7 @@ from crio.base.failpoints import failpoint
 from crio.base.files import remove_directory
 from crio.base.ids import new_id, resolve_prefix
 from crio.base.jobs import Job, JobTable
-from crio.config.tables.handler import RuntimeHandler
+from crio.config.tables.handler import RuntimeHandler, Workload
 from crio.linux import namespaces
 from crio.linux.cgroup import CgroupFs
 from crio.linux.owned_namespaces import pin_owned
@@ -31,7 +31,9 @@ from crio.linux.pidfd import kill_process, start_time
 from crio.network.hostport import HostPorts
 from crio.network.manager import Network
 from crio.sandbox import cgroups, files, plan
+from crio.sandbox.annotations import of_pod
 from crio.sandbox.groups import pod_groups
+from crio.sandbox.labels import PodLabels
 from crio.sandbox.names import check_config, sandbox_name, short_hostname
 from crio.sandbox.network import pod_network
 from crio.sandbox.record import FILE, SandboxRecord
@@ -70,6 +72,9 @@ class SandboxSettings(msgspec.Struct, frozen=True):
     lowest_uid: int = -1
     """The lowest ids of the host that a pod's user namespace may have; -1 is any."""
     lowest_gid: int = -1
+    workloads: Mapping[str, Workload] = {}
+    unconfined_on_host_network: bool = True
+    """Processes of pods on the host's network get no SELinux label."""
 
 
 class SandboxManager:
@@ -85,6 +90,7 @@ class SandboxManager:
         network: Network,
         host_ports: HostPorts,
         pause: PauseSpawner,
+        labels: PodLabels | None = None,
     ) -> None:
         self.settings = settings
         self._jobs = jobs
@@ -93,6 +99,7 @@ class SandboxManager:
         self._network = network
         self._host_ports = host_ports
         self._pause = pause
+        self.labels = labels if labels is not None else PodLabels(enabled=False)
         self._by_id: dict[str, Sandbox] = {}
         self._by_name: dict[str, Sandbox] = {}
         self._unfinished: list[Sandbox] = []
@@ -114,6 +121,10 @@ class SandboxManager:
 
     def adopt(self, sandbox: Sandbox) -> None:
         """Take in a sandbox that recovery found on disk."""
+        self.labels.reserve(sandbox.labels)
+        self._keep(sandbox)
+
+    def _keep(self, sandbox: Sandbox) -> None:
         self._by_id[sandbox.id] = sandbox
         self._by_name[sandbox.name] = sandbox
 
@@ -171,6 +182,9 @@ class SandboxManager:
             hostname=plan.hostname(config, sandbox_id, short_hostname),
         )
         sysctls = plan.sysctls(config, self.settings.default_sysctls, planned, maps.gids)
+        shm_size = files.shm_size(self._annotations(config, handler))
+        labels = self.labels.make(config, unconfined_on_host_network=self.settings.unconfined_on_host_network)
+        record.process_label, record.mount_label = labels
         sandbox = Sandbox(os.path.join(self.settings.directory, sandbox_id), record)
         record.shm_path = "/dev/shm" if options.ipc == pb.NODE else sandbox.path("shm")
         attach: asyncio.Task[None] | None = None
@@ -194,7 +208,7 @@ class SandboxManager:
             if "net" in planned:
                 attach = asyncio.get_running_loop().create_task(self._attach_network(job, sandbox))
             with job.step("files"):
-                self._make_files(sandbox)
+                self._make_files(sandbox, shm_size)
             if options.pid == pb.POD:
                 with job.step("pause"):
                     await self._spawn_pause(sandbox)
@@ -207,7 +221,7 @@ class SandboxManager:
         except BaseException:
             await self._undo(sandbox, attach)
             raise
-        self.adopt(sandbox)
+        self._keep(sandbox)
         log.info("= sandbox %s is READY (%s)", sandbox_id[:12], name)
         return sandbox
 
@@ -218,15 +232,23 @@ class SandboxManager:
             await asyncio.gather(attach, return_exceptions=True)
         await self.undo_or_keep(sandbox)
 
-    def _make_files(self, sandbox: Sandbox) -> None:
+    def _annotations(self, config: pb.PodSandboxConfig, handler: str) -> Mapping[str, str]:
+        """Those of the pod that its handler or workload allows it."""
+        settings = self.settings
+        table = settings.handlers.get(handler or settings.default_runtime, RuntimeHandler())
+        return of_pod(config.annotations, table, settings.workloads)
+
+    def _make_files(self, sandbox: Sandbox, shm_size: int) -> None:
         record, config = sandbox.record, sandbox.config
         owner = sandbox.id_maps.root
         if record.uid_mappings:
             directory = self.settings.directory
             files.let_in([os.path.dirname(directory), directory, sandbox.directory], owner[1])
-        files.write_files(sandbox.directory, dns=config.dns_config, hostname=record.hostname, owner=owner)
+        files.write_files(
+            sandbox.directory, dns=config.dns_config, hostname=record.hostname, owner=owner, label=record.mount_label
+        )
         if sandbox.options.ipc != pb.NODE:
-            files.mount_shm(record.shm_path, size=files.DEFAULT_SHM_SIZE, label=record.mount_label, owner=owner)
+            files.mount_shm(record.shm_path, size=shm_size, label=record.mount_label, owner=owner)
 
     async def _spawn_pause(self, sandbox: Sandbox) -> None:
         record = sandbox.record
@@ -347,6 +369,7 @@ class SandboxManager:
         self.groups.drop_parent(sandbox.record.cgroup_parent)
         failpoint("sandbox.remove.before_directory")
         remove_directory(sandbox.directory, last=FILE)
+        self.labels.release(sandbox.labels)
         self._by_id.pop(sandbox.id, None)
         self._by_name.pop(sandbox.name, None)
         log.info("= sandbox %s is removed (%s)", sandbox.id[:12], sandbox.name)

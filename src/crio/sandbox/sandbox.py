@@ -18,6 +18,7 @@ from crio.base.ids import SandboxId
 from crio.linux.pidfd import process_alive
 from crio.sandbox.record import SandboxRecord, save
 from crio.sandbox.user_namespace import IdMaps
+from crio.security.selinux import Labels
 
 
 class Sandbox:
@@ -70,6 +71,11 @@ class Sandbox:
     def id_maps(self) -> IdMaps:
         """Those of the pod's user namespace; empty without one."""
         return IdMaps(self.record.uid_mappings, self.record.gid_mappings)
+
+    @property
+    def labels(self) -> Labels:
+        """The pod's SELinux labels."""
+        return Labels(self.record.process_label, self.record.mount_label)
 
     @property
     def pid_namespace(self) -> str:

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from crio.api.runtime.v1 import api_pb2 as pb
+from crio.base.errors import InvalidArgument
 from crio.sandbox import files
+from crio.sandbox.files import DEFAULT_SHM_SIZE, let_in, shm_size
 
 
 def test_resolv_conf_of_a_request() -> None:
@@ -64,3 +66,22 @@ def test_unmounting_what_was_never_made(tmp_path: Path) -> None:
     missing = str(tmp_path / "shm")
     files.unmount_shm(missing)
     assert not os.path.exists(missing)
+
+
+def test_the_size_of_shared_memory() -> None:
+    assert shm_size({}) == DEFAULT_SHM_SIZE
+    assert shm_size({"io.kubernetes.cri-o.ShmSize": "8Mi"}) == 8 << 20
+    assert shm_size({"shm-size.crio.io": "1M", "io.kubernetes.cri-o.ShmSize": "8Mi"}) == 1 << 20
+    for text in ("", "some", "12"):
+        with pytest.raises(InvalidArgument, match="shm-size"):
+            shm_size({"shm-size.crio.io": text})
+
+
+@pytest.mark.root
+def test_a_user_namespaces_root_passes_to_its_own_directory(tmp_path: Path) -> None:
+    state, own = tmp_path / "state", tmp_path / "state" / "own"
+    own.mkdir(parents=True, mode=0o700)
+    state.chmod(0o700)
+    let_in([str(state), str(own)], 1_000_000)
+    assert state.stat().st_mode & 0o777 == 0o711
+    assert (own.stat().st_mode & 0o777, own.stat().st_gid) == (0o710, 1_000_000)

@@ -96,6 +96,21 @@ class BlockIoClasses:
         return self._classes[name]
 
 
+class ConfiguredClasses:
+    """The classes of the file that crio.conf names now."""
+
+    def __init__(self) -> None:
+        self._path = ""
+        self._classes: BlockIoClasses | None = None
+
+    def classes(self, path: str) -> BlockIoClasses | None:
+        """Those of the file at `path`, loaded once; None for "". Raises as `BlockIoClasses`."""
+        if path != self._path or (path and self._classes is None):
+            self._classes = BlockIoClasses(path) if path else None
+            self._path = path
+        return self._classes
+
+
 def _resolve(name: str, settings: tuple[_Settings, ...]) -> BlockIo:
     limits = BlockIo()
     for item in settings:

@@ -13,8 +13,8 @@ from typing import Any
 import msgspec
 
 from crio.api.runtime.v1 import api_pb2 as pb
-from crio.container.specgen.annotation_names import PLATFORM_RUNTIME_PATH, STOP_SIGNAL, TRACE_SYSCALL
 from crio.container.specgen.input import ContainerInput
+from crio.spec.annotations import PLATFORM_RUNTIME_PATH, STOP_SIGNAL, TRACE_SYSCALL
 
 PREFIX = "io.kubernetes.cri-o."
 _GRACE_PERIOD = "io.kubernetes.pod.terminationGracePeriod"

@@ -6,7 +6,6 @@ import posixpath
 
 from crio.base.errors import InvalidArgument
 from crio.container.specgen import (
-    annotation_names,
     bookkeeping,
     default_mounts,
     devices,
@@ -34,6 +33,7 @@ from crio.container.specgen.user import ResolvedUser
 from crio.container.specgen.workloads import apply_workload
 from crio.security import apparmor, capabilities
 from crio.spec import oci_runtime as oci
+from crio.spec.annotations import DEVICES, find
 
 
 def build_spec(given: ContainerInput) -> ContainerPlan:
@@ -80,7 +80,7 @@ def _build(of: Draft, root_fd: int) -> ContainerPlan:
                 privileged=of.privileged,
             ),
             oom_score_adj=resources.oom_score_adj(given.config.linux.resources.oom_score_adj, given.host),
-            selinux_label=given.process_label,
+            selinux_label=given.init_process_label if systemd else given.process_label,
         ),
         root=oci.Root(given.rootfs, of.read_only),
         # A runtime refuses a host name without a UTS namespace to set it in.
@@ -126,6 +126,7 @@ def _build(of: Draft, root_fd: int) -> ContainerPlan:
         stop_signal=stop,
         seccomp_reference=filter_.reference,
         seccomp_listener=filter_.listener,
+        seccomp_action=filter_.action,
     )
 
 
@@ -150,7 +151,7 @@ def _devices(of: Draft, limits: oci.Resources) -> list[oci.Device]:
     given, runtime = of.given, of.given.runtime
     nodes: list[oci.Device] = []
     devices.add_configured(nodes, limits, runtime.additional_devices)
-    annotated = annotation_names.find(of.pod_annotations, annotation_names.DEVICES)
+    annotated = find(of.pod_annotations, DEVICES)
     if annotated:
         devices.add_annotated(nodes, limits, annotated, runtime.allowed_devices)
     if of.privileged:

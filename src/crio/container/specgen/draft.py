@@ -8,9 +8,9 @@ import msgspec
 
 from crio.api.runtime.v1 import api_pb2 as pb
 from crio.base.errors import InvalidArgument
-from crio.container.specgen import annotation_filter
 from crio.container.specgen.input import ContainerInput
 from crio.container.specgen.plan import Notes
+from crio.sandbox.annotations import allowed_for, filtered
 from crio.spec.oci_runtime import IdMapping
 
 
@@ -49,9 +49,7 @@ def draft(given: ContainerInput) -> Draft:
     if privileged and not given.sandbox_config.linux.security_context.privileged:
         raise InvalidArgument("cannot create container: it is privileged, and its pod sandbox is not")
     pod_annotations = given.sandbox_config.annotations
-    allowed = annotation_filter.allowed_for(
-        given.handler.settings.allowed_annotations, given.runtime.workloads, pod_annotations
-    )
+    allowed = allowed_for(given.handler.settings.allowed_annotations, given.runtime.workloads, pod_annotations)
     return Draft(
         given=given,
         context=context,
@@ -60,8 +58,8 @@ def draft(given: ContainerInput) -> Draft:
         host_network=not given.sandbox.namespaces.get("net"),
         user_namespace=bool(given.sandbox.namespaces.get("user")),
         read_only=context.readonly_rootfs or given.runtime.read_only,
-        pod_annotations=annotation_filter.filtered(pod_annotations, allowed),
-        container_annotations=annotation_filter.filtered(given.config.annotations, allowed),
+        pod_annotations=filtered(pod_annotations, allowed),
+        container_annotations=filtered(given.config.annotations, allowed),
         notes=Notes(given.run_directory, given.mount_label),
     )
 

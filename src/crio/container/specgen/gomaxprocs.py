@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from crio.container.specgen.annotation_names import SKIP_GOMAXPROCS, is_true
+from crio.spec.annotations import SKIP_GOMAXPROCS, is_true
 from crio.spec.oci_runtime import Cpu
 
 VARIABLE = "GOMAXPROCS"

@@ -115,6 +115,8 @@ class ContainerInput(msgspec.Struct, frozen=True):
     """Path of the PID namespace of the container that namespace mode TARGET names."""
     process_label: str = ""
     """The container's own SELinux labels, from `security.selinux.container_labels`."""
+    init_process_label: str = ""
+    """The process label in its place where the first process is an init system."""
     mount_label: str = ""
     seccomp_artifact: bytes | None = None
     """The profile that `seccomp.artifact_reference` names, fetched by the caller."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Iterable
 
-from crio.container.specgen import annotation_names, default_mounts, fips
+from crio.container.specgen import default_mounts, fips
 from crio.container.specgen.draft import Draft
 from crio.container.specgen.image_volumes import image_volumes
 from crio.container.specgen.subscriptions import subscription_mounts
@@ -13,6 +13,12 @@ from crio.container.specgen.timezone import timezone_mounts
 from crio.container.specgen.user import ResolvedUser, account_mounts
 from crio.container.specgen.volumes import Volumes, VolumeSettings, depth, volumes
 from crio.security.selinux import SUPER_PRIVILEGED
+from crio.spec.annotations import (
+    CGROUP2_MOUNT_HIERARCHY_RW,
+    DISABLE_FIPS,
+    TRY_SKIP_VOLUME_SELINUX_LABEL,
+    is_true,
+)
 from crio.spec.oci_runtime import Mount
 
 
@@ -27,7 +33,7 @@ def requested(draft: Draft) -> Volumes:
         recursive_read_only=given.handler.recursive_read_only,
         idmapped=given.handler.idmapped_mounts,
         relabel=label_type != SUPER_PRIVILEGED,
-        trust_labels=annotation_names.is_true(draft.pod_annotations, annotation_names.TRY_SKIP_VOLUME_SELINUX_LABEL),
+        trust_labels=is_true(draft.pod_annotations, TRY_SKIP_VOLUME_SELINUX_LABEL),
         restored=given.restored,
     )
     return volumes(given.config.mounts, given.image_mounts, settings, draft.notes)
@@ -51,7 +57,7 @@ def all_mounts(
     found += timezone_mounts(given.runtime.timezone, root_fd, read_only=draft.read_only, notes=notes)
     found += subscription_mounts(given.runtime.default_mounts_file, owner=draft.owner, notes=notes)
     if given.host.fips:
-        if annotation_names.is_true(draft.pod_annotations, annotation_names.DISABLE_FIPS):
+        if is_true(draft.pod_annotations, DISABLE_FIPS):
             found += fips.fips_off_mounts(notes)
         else:
             found += fips.fips_mounts(root_fd, given.rootfs, owner=draft.owner, notes=notes)
@@ -66,7 +72,7 @@ def _kernel(draft: Draft) -> list[Mount]:
         user_namespace=draft.user_namespace,
         gid_five_mapped=draft.maps_group(5),
         cgroup_writable=draft.given.host.cgroup_version == 2
-        and annotation_names.is_true(draft.pod_annotations, annotation_names.CGROUP2_MOUNT_HIERARCHY_RW),
+        and is_true(draft.pod_annotations, CGROUP2_MOUNT_HIERARCHY_RW),
         recursive_read_only=draft.given.handler.recursive_read_only,
     )
 

@@ -138,6 +138,8 @@ class ContainerPlan(msgspec.Struct):
     """"RuntimeDefault", "Unconfined", or the path of a profile."""
     seccomp_listener: str = ""
     """Socket on which the runtime hands over the notification descriptor; empty without a notifier."""
+    seccomp_action: str = ""
+    """What is to happen after forbidden calls."""
 
     def describe(self) -> list[str]:
         """The effects in words, in the order in which they are applied."""

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 
 from crio.base.errors import InvalidArgument
-from crio.container.specgen.annotation_names import ROOTFS_QUOTA, find
+from crio.spec.annotations import ROOTFS_QUOTA, find, parse_size
 
-_SIZE = re.compile(r"(\d{1,15})(?:([KMGT])(i)?B?)?", re.IGNORECASE)
 _MIN = 64 << 10
 
 
@@ -20,8 +18,7 @@ def rootfs_quota(annotations: Mapping[str, str], container: str) -> int | None:
     text = find(annotations, ROOTFS_QUOTA, container)
     if text is None:
         return None
-    match = _SIZE.fullmatch(text.strip())
-    size = int(match[1]) << (10 * " KMGT".index((match[2] or " ").upper())) if match is not None else 0
-    if not _MIN <= size < 1 << 62:
+    size = parse_size(text)
+    if size is None or size < _MIN:
         raise InvalidArgument(f"cannot use annotation {ROOTFS_QUOTA}: {text[:40]!r} is no size such as 512Mi")
     return size

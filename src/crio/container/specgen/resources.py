@@ -13,8 +13,8 @@ from collections.abc import Mapping
 
 from crio.api.runtime.v1 import api_pb2 as pb
 from crio.base.errors import InvalidArgument
-from crio.container.specgen.annotation_names import UNIFIED_CGROUP, find_for
 from crio.security.host import HostFacts
+from crio.spec.annotations import UNIFIED_CGROUP, find_for
 from crio.spec.oci_runtime import Cpu, DeviceRule, HugepageLimit, Memory, Pids, Resources
 
 _CPU_LIST = re.compile(r"\d+(-\d+)?(,\d+(-\d+)?)*")

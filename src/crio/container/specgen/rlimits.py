@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from functools import lru_cache
 
 from crio.base.errors import InvalidArgument
-from crio.container.specgen.annotation_names import ULIMITS, find
 from crio.security.host import RLIMITS, HostFacts
+from crio.spec.annotations import ULIMITS, find
 from crio.spec.oci_runtime import Rlimit
 
 _UNLIMITED = (1 << 64) - 1

@@ -10,9 +10,9 @@ from msgspec import Raw
 
 from crio.api.runtime.v1 import api_pb2 as pb
 from crio.base.errors import FailedPrecondition, InvalidArgument, ResourceExhausted
-from crio.container.specgen.annotation_names import OLDER, SECCOMP_NOTIFIER_ACTION, SECCOMP_PROFILE, find
 from crio.security.host import HostFacts
 from crio.security.seccomp import MAX_PROFILE, Profile, SeccompProfiles, Target, parse
+from crio.spec.annotations import OLDER, SECCOMP_NOTIFIER_ACTION, SECCOMP_PROFILE, find
 from crio.spec.oci_runtime import NONE
 
 UNCONFINED, RUNTIME_DEFAULT = "Unconfined", "RuntimeDefault"
@@ -22,6 +22,8 @@ class Choice(NamedTuple):
     encoded: Raw = NONE
     reference: str = UNCONFINED
     listener: str = ""
+    action: str = ""
+    """What the notifier is to do, as the annotation says it."""
     program: str = ""
     """The filter as the kernel takes it, in base64, for a runtime that can use it."""
 
@@ -99,9 +101,10 @@ def choose(
     if find(annotations, SECCOMP_NOTIFIER_ACTION) is None or "user_notif" not in host.seccomp_actions:
         program = profile.program(capabilities, target) if takes_program else ""
         return Choice(profile.compile(capabilities, target), reference, program=program)
-    listener = os.path.join(notifier_directory, container_id)
+    # The path of a socket has little room, and the first half of an id tells as much.
+    listener = os.path.join(notifier_directory, container_id[:32])
     encoded = profile.compile_notified(capabilities, target, listener, container_id)
-    return Choice(encoded, reference, listener)
+    return Choice(encoded, reference, listener, find(annotations, SECCOMP_NOTIFIER_ACTION) or "")
 
 
 def requested(context: pb.LinuxContainerSecurityContext) -> pb.SecurityProfile:

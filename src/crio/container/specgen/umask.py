@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 
 from crio.base.errors import InvalidArgument
-from crio.container.specgen.annotation_names import UMASK, find
+from crio.spec.annotations import UMASK, find
 
 _OCTAL = re.compile(r"[0-7]{1,4}")
 

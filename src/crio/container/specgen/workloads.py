@@ -9,8 +9,8 @@ import msgspec
 from crio.base.errors import InvalidArgument
 from crio.config.tables.handler import Resources as Defaults
 from crio.config.tables.handler import Workload
-from crio.container.specgen.annotation_filter import active_workload
 from crio.container.specgen.resources import check_cpu_list
+from crio.sandbox.annotations import active_workload
 from crio.security.host import HostFacts
 from crio.spec.oci_runtime import Cpu, Resources
 

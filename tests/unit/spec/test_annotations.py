@@ -1,6 +1,8 @@
 from __future__ import annotations
 
-from crio.container.specgen import annotation_names as names
+import pytest
+
+from crio.spec import annotations as names
 
 
 def test_newer_spelling_wins() -> None:
@@ -24,3 +26,12 @@ def test_of_one_container() -> None:
 def test_older_spellings_are_fifteen() -> None:
     assert len(names.OLDER) == 15
     assert set(names.OLDER) <= names.FEATURES
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("4096", 4096), ("64Mi", 64 << 20), ("2G", 2 << 30), (" 1kib ", 1024), ("", None), ("x", None), ("-1", None)],
+)
+def test_sizes(text: str, size: int | None) -> None:
+    assert names.parse_size(text) == size
+    assert names.parse_size("9" * 15 + "T") is None

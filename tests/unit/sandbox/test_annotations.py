@@ -2,10 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from crio.base.errors import InvalidArgument
 from crio.config.tables.handler import Workload
-from crio.container.specgen import annotation_names as names
-from crio.container.specgen.annotation_filter import active_workload, allowed_for, check_allowed, filtered
+from crio.sandbox.annotations import active_workload, allowed_for, filtered
+from crio.spec import annotations as names
 
 NONE: frozenset[str] = frozenset()
 
@@ -48,9 +47,3 @@ def test_handler_and_workload_allow() -> None:
     assert allowed_for([names.DEVICES], workloads, {}) == {names.DEVICES}
     assert allowed_for([names.DEVICES], workloads, {"rt.io": ""}) == {names.DEVICES, names.UMASK}
     assert active_workload({"x": Workload()}, {"": ""}) is None
-
-
-def test_configured_names_are_checked() -> None:
-    check_allowed([names.DEVICES, "io.kubernetes.cri-o.Devices", "run.oci."])
-    with pytest.raises(InvalidArgument):
-        check_allowed(["team"])

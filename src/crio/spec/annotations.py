@@ -6,7 +6,10 @@ container's name after "/" (or, older, ".").
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+
+_SIZE = re.compile(r"(\d{1,15})(?:([KMGT])(i)?B?)?", re.IGNORECASE)
 
 CGROUP2_MOUNT_HIERARCHY_RW = "cgroup2-mount-hierarchy-rw.crio.io"
 CPU_C_STATES = "cpu-c-states.crio.io"
@@ -107,6 +110,15 @@ def find_for(annotations: Mapping[str, str], name: str, container: str) -> str |
 
 def is_true(annotations: Mapping[str, str], name: str) -> bool:
     return find(annotations, name) == "true"
+
+
+def parse_size(text: str) -> int | None:
+    """Bytes of a size such as "512Mi", "2G" or "65536"; None for a text that is none. "Ki" and "K" are both 1024."""
+    match = _SIZE.fullmatch(text.strip())
+    if match is None:
+        return None
+    size = int(match[1]) << (10 * " KMGT".index((match[2] or " ").upper()))
+    return size if size < 1 << 62 else None
 
 
 def _either(annotations: Mapping[str, str], name: str, suffix: str) -> str | None:

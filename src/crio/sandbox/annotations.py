@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 
-from crio.base.errors import InvalidArgument
-from crio.config.tables.handler import Workload
-from crio.container.specgen.annotation_names import FEATURES, OLDER, RUNTIME_OWNED
+from crio.config.tables.handler import RuntimeHandler, Workload
+from crio.spec.annotations import FEATURES, OLDER, RUNTIME_OWNED
 
 _NEWER = {older: newer for newer, older in OLDER.items()}
 
@@ -41,17 +40,26 @@ def filtered(annotations: Mapping[str, str], allowed: frozenset[str]) -> dict[st
     return {name: value for name, value in annotations.items() if not name.startswith(guarded)}
 
 
+def of_pod(
+    annotations: Mapping[str, str], handler: RuntimeHandler, workloads: Mapping[str, Workload]
+) -> dict[str, str]:
+    """A pod's annotations without those that its handler and workload do not allow."""
+    return filtered(annotations, allowed_for(handler.allowed_annotations, workloads, annotations))
+
+
+def of_image(
+    annotations: Mapping[str, str],
+    pod_annotations: Mapping[str, str],
+    handler: RuntimeHandler,
+    workloads: Mapping[str, Workload],
+) -> dict[str, str]:
+    """An image's annotations without those that the handler and workload of the pod do not allow."""
+    return filtered(annotations, allowed_for(handler.allowed_annotations, workloads, pod_annotations))
+
+
 @lru_cache(maxsize=64)
 def guarded_prefixes(allowed: frozenset[str]) -> tuple[str, ...]:
     """Beginnings of the names that are not allowed."""
     permitted = {_NEWER.get(name, name) for name in allowed}
     names = [name for name in FEATURES | RUNTIME_OWNED if name not in permitted]
     return tuple(sorted({*names, *(OLDER[name] for name in names if name in OLDER)}))
-
-
-def check_allowed(names: Iterable[str]) -> None:
-    """Check an allowed_annotations list of crio.conf. Raises InvalidArgument for a name that needs no permission."""
-    known = FEATURES | RUNTIME_OWNED | frozenset(OLDER.values())
-    for name in names:
-        if name not in known:
-            raise InvalidArgument(f"cannot use allowed_annotations: {name!r} is no annotation with a special meaning")
