@@ -15,9 +15,11 @@ from collections.abc import Callable, Iterator, Mapping
 
 import msgspec
 
-from crio.base.errors import CrioError, DataLoss, FailedPrecondition, NotFound
+from crio.base.errors import CrioError, FailedPrecondition, NotFound
+from crio.storage import verify
 from crio.storage.records import ContainerRecord, ImageRecord, LayerRecord
 from crio.storage.store import Store
+from crio.storage.verify import Rules
 
 log = logging.getLogger(__name__)
 
@@ -143,18 +145,13 @@ def _layer_problems(
         return
     if quick:
         return
-    digest, size = hashlib.sha256(), 0
-    try:
-        for piece in store.layer_tar(layer.id):
-            digest.update(piece)
-            size += len(piece)
-    except (DataLoss, OSError) as error:
-        yield str(error)
-        return
-    if f"sha256:{digest.hexdigest()}" != layer.diff_digest:
-        yield f"its content has not the digest {layer.diff_digest}"
-    elif layer.diff_size >= 0 and size != layer.diff_size:
-        yield f"its content has {size} bytes, and {layer.diff_size} were recorded"
+    rules = Rules(
+        metadata=store.driver.layers_apart,
+        owners=not (layer.uidmap or layer.gidmap or store.options.flag("ignore_chown_errors")),
+        modes=store.options.force_mask is None,
+        native_whiteouts=store.driver.native_whiteouts,
+    )
+    yield from verify.problems(store.layer_tar(layer.id), layer.diff_digest, layer.diff_size, directories, rules)
 
 
 def _image_problems(

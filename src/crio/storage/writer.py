@@ -78,7 +78,7 @@ class LayerWriter:
         self._commit = commit
         self._sync = sync
         self._hash = hashlib.sha256()
-        self._hasher = ThreadPoolExecutor(1, thread_name_prefix="layer hash")
+        self._hasher: ThreadPoolExecutor | None = None
         self._hashing: Future[None] | None = None
         self._size = 0
         self._crc64 = load_crc64()
@@ -121,6 +121,9 @@ class LayerWriter:
             self._hashing.result()
             self._hashing = None
         if len(chunk) >= _HASH_ASIDE:
+            if self._hasher is None:
+                # Many layers are smaller than one chunk: they get along without a thread.
+                self._hasher = ThreadPoolExecutor(1, thread_name_prefix="layer hash")
             self._hashing = self._hasher.submit(self._hash.update, chunk)
         else:
             self._hash.update(chunk)
@@ -198,7 +201,8 @@ class LayerWriter:
             return
         self._unpacker.close()
         self._split.close()
-        self._hasher.shutdown()
+        if self._hasher is not None:
+            self._hasher.shutdown(wait=False)
         os.close(self._root_fd)
         os.close(self._aside_fd)
         self._root_fd = self._aside_fd = -1

@@ -28,6 +28,8 @@ class Driver(Protocol):
     """Directory of this driver in the writable store."""
     writable_homes: Sequence[str]
     """`home`, and the image layers' directory if they are kept apart."""
+    layers_apart: bool
+    """Whether a layer's directory holds only what the layer brought, and not what lies below it."""
     native_whiteouts: bool
     """Whether deletions are stored as the kernel's marks; else the `.wh.` files stay as they are."""
 

@@ -22,6 +22,7 @@ from crio.storage.options import parse_size
 
 class BtrfsDriver:
     name = "btrfs"
+    layers_apart = False
     native_whiteouts = True
 
     def __init__(

@@ -49,6 +49,7 @@ _DEFAULTS = frozenset(("", "rw", "dev", "suid", "exec", "defaults"))
 
 class OverlayDriver:
     name = "overlay"
+    layers_apart = True
 
     def __init__(
         self,

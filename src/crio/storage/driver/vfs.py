@@ -20,6 +20,7 @@ from crio.storage.driver.merge import copy_tree, drop_marks, is_opaque, is_white
 
 class VfsDriver:
     name = "vfs"
+    layers_apart = False
     native_whiteouts = True
 
     def __init__(self, home: str, *, image_home: str | None = None, other_homes: Sequence[str] = ()) -> None:
