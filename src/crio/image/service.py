@@ -22,6 +22,8 @@ from crio.base.ids import is_full_id
 from crio.base.jobs import Job, JobTable
 from crio.config.model import Config
 from crio.image import registries
+from crio.image.artifacts.layout import ArtifactInfo
+from crio.image.artifacts.view import Artifacts
 from crio.image.counting import PullObserver, count_pull
 from crio.image.credentials import Credentials
 from crio.image.pins import Pins
@@ -31,7 +33,7 @@ from crio.image.transfer.kept import KeptBlobs
 from crio.image.trust.policy import Policies, references
 from crio.image.use import UseCheck
 from crio.image.worker.client import WorkerClient
-from crio.image.worker.messages import LOCAL_TRANSPORTS, Load, Pull, Settings, StoredImage, Update
+from crio.image.worker.messages import NODE_TRANSPORTS, Load, Pull, Settings, StoredImage, Update
 from crio.storage.records import ImageRecord
 from crio.storage.store import Store
 from crio.wire import reference
@@ -70,6 +72,8 @@ class ImageService:
         self._worker = WorkerClient(msgspec.json.encode(store.options))
         self._pulls: dict[str, PullUnderWay] = {}
         self._known: dict[str, tuple[ImageRecord, ImageInfo]] = {}
+        self._artifact_stores = config.runtime.additional_artifact_stores
+        self.artifacts = Artifacts(store.options.graphroot, self._artifact_stores)
         self.reload(config)
 
     def reload(self, config: Config) -> None:
@@ -118,7 +122,7 @@ class ImageService:
         infos = [self._info(record) for record in records]
         if len(self._known) > len(records):
             self._known = {info.id: self._known[info.id] for info in infos}
-        return infos
+        return infos + list(self.artifacts.all(self._pins))
 
     def status(self, name_or_id: str) -> ImageInfo | None:
         """The image with this name, digest, id or unambiguous id prefix; None if there is none.
@@ -134,9 +138,12 @@ class ImageService:
         """As `status`, but raises NotFound."""
         text = name_or_id.strip()
         record = self._find(text)
-        if record is None:
+        if record is not None:
+            return self._info(record)
+        artifact = self._find_artifact(text)
+        if artifact is None:
             raise NotFound(f"cannot find image {text[:300]!r}; pull it first")
-        return self._info(record)
+        return artifact
 
     def pulls(self) -> Sequence[PullStatus]:
         """The pulls and loads under way, oldest first."""
@@ -148,7 +155,8 @@ class ImageService:
     async def fs_info(self) -> FsUsage:
         """What images and the containers' writable layers take, with what interrupted pulls have left, and where."""
         usage = await self._executor.run(self._store.fs_usage)
-        return FsUsage(self._store.image_place, usage.bytes + self._kept.usage(), usage.inodes)
+        size, files = self.artifacts.usage()
+        return FsUsage(self._store.image_place, usage.bytes + size + self._kept.usage(), usage.inodes + files)
 
     async def container_fs_info(self) -> FsUsage:
         """The same for containers' layers: another file system if images are kept apart (imagestore)."""
@@ -194,6 +202,8 @@ class ImageService:
         request = Pull(0, _transport_stripped(name), self._settings(), auth.plain() if auth else None, namespace)
         _check_name(request.image)
         self._check_policy(request.image, namespace)
+        if (ready := self._in_additional_store(request.image)) is not None:
+            return ready
         identity = (request.image, auth.plain().fingerprint if auth else b"", namespace)
         key = "image:" + hashlib.sha256(msgspec.json.encode(identity)).hexdigest()
 
@@ -234,7 +244,11 @@ class ImageService:
         if info is None:
             return False
         try:
-            await self._executor.run(self._store.remove_image, info.id)
+            if isinstance(info, ArtifactInfo):
+                self.artifacts.check_removable(info)
+                await self._executor.run(info.layout.remove, info)
+            else:
+                await self._executor.run(self._store.remove_image, info.id)
         except NotFound:
             return False
         return True
@@ -316,9 +330,14 @@ class ImageService:
         finally:
             task.cancel()
 
+    def _in_additional_store(self, image: str) -> ImageInfo | None:
+        if not self._artifact_stores or image.partition(":")[0] in NODE_TRANSPORTS:
+            return None
+        return next(filter(None, map(self.artifacts.in_additional, self._candidates(image))), None)
+
     def _check_policy(self, image: str, namespace: str) -> None:
         transport = image.partition(":")[0]
-        if transport in LOCAL_TRANSPORTS:
+        if transport in NODE_TRANSPORTS:
             self._policies.refuse_file_early(transport, image, namespace)
         else:
             self._policies.refuse_early(self._candidates(image), namespace)
@@ -335,6 +354,7 @@ class ImageService:
             signature_policy=config.signature_policy,
             signature_policy_dir=config.signature_policy_dir,
             decryption_keys_path=self._keys_path,
+            additional_artifact_stores=self._artifact_stores,
             kept_directory=self._kept.directory,
         )
 
@@ -352,6 +372,18 @@ class ImageService:
         if len(bare) >= _MIN_PREFIX and all(c in "0123456789abcdef" for c in bare):
             return self._by_id(bare)
         return None
+
+    def _find_artifact(self, text: str) -> ArtifactInfo | None:
+        bare = text.removeprefix("sha256:")
+        if len(bare) >= _MIN_PREFIX and all(c in "0123456789abcdef" for c in bare):
+            found = self.artifacts.by_id(bare, self._pins)
+            if found is not None or is_full_id(bare):
+                return found
+        try:
+            candidates = self._candidates(_transport_stripped(text))
+        except InvalidArgument:
+            return None
+        return next((found for name in candidates if (found := self.artifacts.find(name, self._pins))), None)
 
     def _candidates(self, text: str) -> Sequence[reference.Reference]:
         if not reference.is_short_name(text):
@@ -392,5 +424,5 @@ def _transport_stripped(name: str) -> str:
 def _check_name(image: str) -> None:
     """A malformed name is refused here: no process is started for it."""
     transport = image.partition(":")[0]
-    if transport not in LOCAL_TRANSPORTS:
+    if transport not in NODE_TRANSPORTS:
         reference.parse(image)

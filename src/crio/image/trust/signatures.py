@@ -121,6 +121,25 @@ def stored(record_metadata: str, keys: Sequence[str], read: Callable[[str], byte
     return found
 
 
+def joined(new: Sequence[Signature], former: Sequence[Signature]) -> list[Signature]:
+    """All of them, each once, the new ones first: a source that has none does not take away what another one had."""
+    by_blob = {to_blob(signature): signature for signature in (*new, *former)}
+    return list(by_blob.values())[:MAX_SIGNATURES]
+
+
+def pack(signatures: Sequence[Signature]) -> bytes:
+    """Signatures as one file."""
+    return msgspec.json.encode([to_blob(signature) for signature in signatures])
+
+
+def unpack(data: bytes) -> list[Signature]:
+    """What `pack` made. Raises DataLoss."""
+    try:
+        return [from_blob(blob) for blob in msgspec.json.decode(data, type=list[bytes])]
+    except (msgspec.DecodeError, RecursionError, Unreadable) as error:
+        raise DataLoss(f"cannot read kept signatures: {error}; pull again") from None
+
+
 def _split(data: bytes, lengths: Sequence[int], digest: str) -> list[Signature]:
     if sum(lengths) != len(data):
         raise DataLoss(f"cannot read the signatures for {digest[:100]}: some are cut off; pull the image again")
