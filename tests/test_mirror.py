@@ -23,7 +23,7 @@ OTHERWISE_TESTED = {
     "cli/crioctl/streams": "pipe spdy websocket",
     "cli/demo": "daemon rich_display",
     "config": "annotations catalog convert handlers host key model problem retired validate",
-    "conmon": "children control files launch loop monitor output pause record sockets starter stdin",
+    "conmon": "control launch loop monitor output pause record sockets starter stdin",
     "container": "create exec manager",
     "container/specgen": "input",
     "cri": "container_attach container_checkpoint container_create container_exec container_exec_sync "

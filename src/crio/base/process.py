@@ -9,12 +9,13 @@ time limit. What must happen between fork and exec does not belong here but in a
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import shlex
 import signal
 import subprocess
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO
 
@@ -98,6 +99,7 @@ async def run(
     check: bool = True,
     start_new_session: bool = False,
     interrupt: Callable[[], Awaitable[object]] | None = None,
+    cpus: Collection[int] = (),
 ) -> Completed:
     """Run a program to its end and return its exit code and output.
 
@@ -105,21 +107,23 @@ async def run(
     written until then is returned. Raises ProcessTimeout after `timeout` seconds (the child is killed, with its whole
     session if `start_new_session`), ProcessFailed on a non-zero end unless `check` is false, OSError if the program
     cannot be started. Cancelling kills the child and waits for it. Where the child would leave something behind if it
-    were killed at once, `interrupt` is called before, and should make it end by itself.
+    were killed at once, `interrupt` is called before, and should make it end by itself. `cpus`, if given, are the only
+    ones that the child may run on.
     """
     if log.isEnabledFor(logging.DEBUG):
         log.debug("+ %s", shlex.join(argv))
-    child = subprocess.Popen(
-        argv,
-        env=env,
-        cwd=cwd,
-        stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        pass_fds=pass_fds,
-        start_new_session=start_new_session,
-        bufsize=0,
-    )
+    with _on_cpus(cpus):
+        child = subprocess.Popen(
+            argv,
+            env=env,
+            cwd=cwd,
+            stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            pass_fds=pass_fds,
+            start_new_session=start_new_session,
+            bufsize=0,
+        )
     assert child.stdout is not None
     assert child.stderr is not None
     stdout = Collector(_own(child.stdout), max_output)
@@ -144,6 +148,37 @@ async def run(
     if check and completed.returncode != 0:
         raise ProcessFailed(completed)
     return completed
+
+
+def spawn(
+    argv: Sequence[str],
+    stdio: tuple[int, int, int],
+    *,
+    env: Mapping[str, str] = DEFAULT_ENV,
+    cpus: Collection[int] = (),
+) -> subprocess.Popen[bytes]:
+    """Start a program with three descriptors as its streams, and leave it to the caller. OSError."""
+    if log.isEnabledFor(logging.DEBUG):
+        log.debug("+ %s", shlex.join(argv))
+    with _on_cpus(cpus):
+        return subprocess.Popen(argv, env=env, stdin=stdio[0], stdout=stdio[1], stderr=stdio[2])
+
+
+@contextlib.contextmanager
+def _on_cpus(cpus: Collection[int]) -> Iterator[None]:
+    """Children that are started meanwhile run on `cpus` only: they inherit that from the thread that starts them.
+
+    Without effect where this process itself may not run on any of them.
+    """
+    before = os.sched_getaffinity(0) if cpus else set()
+    if not before & set(cpus):
+        yield
+        return
+    os.sched_setaffinity(0, cpus)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 async def wait_pid_exit(child: subprocess.Popen[bytes]) -> int:

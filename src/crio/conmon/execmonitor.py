@@ -71,6 +71,8 @@ class ExecMonitor:
     def _start(self) -> tuple[int, list[int]]:
         spec = self._spec
         join_cgroups(spec.many("cgroup_paths"), os.getpid())
+        if cpus := os.sched_getaffinity(0) & set(map(int, spec.many("cpus"))):
+            os.sched_setaffinity(0, cpus)
         launch = Launch(self._loop)
         argv = spec.many("argv")
         console = None

@@ -99,6 +99,7 @@ class ExecSpec:
 
     `argv` is the runtime's whole command line with `--detach` and `--pid-file <pid_file>`, and for a terminal
     `--console-socket` followed by CONSOLE_PLACEHOLDER. `directory` is where the console socket may be made.
+    `cgroup_paths` as in MonitorSpec; `cpus` are the only ones that monitor and process may run on, where given.
     """
 
     argv: Sequence[str]
@@ -107,6 +108,7 @@ class ExecSpec:
     terminal: bool
     env: Mapping[str, str] = field(default_factory=lambda: DEFAULT_ENV)
     cgroup_paths: Sequence[str] = ()
+    cpus: Sequence[int] = ()
     timeout: float = 60.0
 
     def packet(self) -> bytes:
@@ -119,6 +121,7 @@ class ExecSpec:
                 "directory": self.directory,
                 "terminal": self.terminal,
                 "cgroup_paths": list(self.cgroup_paths),
+                "cpus": [str(number) for number in self.cpus],
                 "timeout_ms": int(self.timeout * 1000),
             },
         )

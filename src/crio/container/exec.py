@@ -8,6 +8,7 @@ import os
 import socket
 from collections.abc import Sequence
 
+from crio.api.runtime.v1 import api_pb2 as pb
 from crio.base.errors import FailedPrecondition, InvalidArgument
 from crio.base.process import Collector, drained
 from crio.conmon.client import ExecProcess, ZygoteClient
@@ -17,7 +18,16 @@ from crio.conmon.spec import ExecSpec
 from crio.conmon.watch import Monitor
 from crio.container.container import Container
 from crio.container.manager import ContainerManager
-from crio.runtime.exec import MAX_OUTPUT, ExecFiles, ExecResult, exec_sync, kill_started
+from crio.runtime.driver import OciRuntime
+from crio.runtime.exec import (
+    MAX_OUTPUT,
+    AttachedCommand,
+    ExecFiles,
+    ExecResult,
+    exec_attached,
+    exec_sync,
+    kill_started,
+)
 from crio.wire.remotecommand import Size
 
 TIMED_OUT = b"command timed out"
@@ -55,8 +65,10 @@ class Execs:
         container = self.running(container_id)
         self._containers.expect_move()
         runtime = self._containers.runtime(container)
-        if runtime.hands_down_streams:
-            result = await exec_sync(runtime, container.id, container.directory, command, timeout)
+        if runtime.hands_down_streams and not runtime.exec_monitor_in_group:
+            result = await exec_sync(
+                runtime, container.id, container.directory, command, timeout, cpus=_cpus(container, runtime)
+            )
         else:
             result = await self._run_under_monitor(container_id, command, timeout)
         if result.timed_out:
@@ -92,35 +104,56 @@ class Execs:
         container = self.running(container_id)
         self._containers.expect_move()
         runtime = self._containers.runtime(container)
-        files = ExecFiles(container.directory, command, terminal=tty)
-        console = ["--console-socket", CONSOLE_PLACEHOLDER] if tty else []
-        argv = runtime.command(
-            "exec", "--detach", "--process", files.process, "--pid-file", files.pid, *console, container.id
-        )
-        pipes = _Pipes() if not tty else None
-        process: ExecProcess | None = None
+        if tty:
+            process = await self._start_monitored(container, runtime, command, tty=True)
+            os.set_blocking(process.master, False)
+            return StreamedProcess(process, process.master, process.master, -1)
+        pipes = _Pipes()
         try:
-            process = await self._zygote.exec(
-                ExecSpec(argv=argv, pid_file=files.pid, directory=container.directory, terminal=tty),
-                pipes.theirs if pipes is not None else (),
-            )
+            if runtime.hands_down_streams and not runtime.exec_monitor_in_group:
+                running: ExecProcess | AttachedCommand = await exec_attached(
+                    runtime,
+                    container.id,
+                    container.directory,
+                    command,
+                    pipes.theirs,
+                    cpus=_cpus(container, runtime),
+                )
+            else:
+                running = await self._start_monitored(container, runtime, command, pipes.theirs, tty=False)
         except RuntimeFailed as error:
-            if pipes is None:
-                raise
             # Without a terminal the runtime writes into the command's streams.
             pipes.close_theirs()
             what = f"execute {command[0]!r} in container {container.short_id}"
-            raise RuntimeFailed(what, runtime.name, error.reason or sentence(pipes.error_text())) from None
+            reason = error.reason or sentence(pipes.error_text())
+            pipes.close_ours()
+            raise RuntimeFailed(what, runtime.name, reason) from None
+        except BaseException:
+            pipes.close_theirs()
+            pipes.close_ours()
+            raise
+        pipes.close_theirs()
+        return StreamedProcess(running, *pipes.keep(stdin=stdin, stdout=stdout, stderr=stderr))
+
+    async def _start_monitored(
+        self, container: Container, runtime: OciRuntime, command: Sequence[str], stdio: Sequence[int] = (), *, tty: bool
+    ) -> ExecProcess:
+        cpus = _cpus(container, runtime)
+        files = ExecFiles(container.directory, command, terminal=tty, cpus=cpus)
+        console = ["--console-socket", CONSOLE_PLACEHOLDER] if tty else []
+        arguments = ["--detach", "--process", files.process, "--pid-file", files.pid, *console, container.id]
+        spec = ExecSpec(
+            argv=runtime.command("exec", *arguments),
+            pid_file=files.pid,
+            directory=container.directory,
+            terminal=tty,
+            cgroup_paths=self._containers.group_directories(container) if runtime.exec_monitor_in_group else (),
+            cpus=cpus,
+        )
+        try:
+            return await self._zygote.exec(spec, stdio)
         finally:
             files.remove()
-            if pipes is not None:
-                pipes.close_theirs()
-                if process is None:
-                    pipes.close_ours()
-        if pipes is None:
-            os.set_blocking(process.master, False)
-            return StreamedProcess(process, process.master, process.master, -1)
-        return StreamedProcess(process, *pipes.keep(stdin=stdin, stdout=stdout, stderr=stderr))
 
     async def attach(
         self, container_id: str, *, tty: bool, stdin: bool, stdout: bool, stderr: bool
@@ -131,10 +164,19 @@ class Execs:
         return ContainerAttachment(monitor, monitor.open_attach())
 
 
+def _cpus(container: Container, runtime: OciRuntime) -> Sequence[int]:
+    """The CPUs that a command is held to: the first one of a container that has CPUs of its own, if so configured."""
+    if not runtime.exec_on_first_cpu:
+        return ()
+    cpus = pb.LinuxContainerResources.FromString(container.record.resources).cpuset_cpus
+    first = cpus.partition(",")[0].partition("-")[0].strip()
+    return (int(first),) if first.isdecimal() else ()
+
+
 class StreamedProcess:
     """A command that runs in a container, as the streaming server wants it (see `streaming.backend.Process`)."""
 
-    def __init__(self, process: ExecProcess, stdin: int, stdout: int, stderr: int) -> None:
+    def __init__(self, process: ExecProcess | AttachedCommand, stdin: int, stdout: int, stderr: int) -> None:
         self._process = process
         self.stdin, self.stdout, self.stderr = stdin, stdout, stderr
 
@@ -177,16 +219,18 @@ class _Pipes:
         stdin_read, stdin_write = os.pipe2(os.O_CLOEXEC)
         stdout_read, stdout_write = os.pipe2(os.O_CLOEXEC)
         stderr_read, stderr_write = os.pipe2(os.O_CLOEXEC)
-        self.theirs: tuple[int, ...] = (stdin_read, stdout_write, stderr_write)
+        self.theirs = (stdin_read, stdout_write, stderr_write)
+        self._theirs_open = True
         self._ours = [stdin_write, stdout_read, stderr_read]
         for fd in self._ours:
             os.set_blocking(fd, False)
 
     def close_theirs(self) -> None:
         """Fine when done before."""
-        for fd in self.theirs:
-            os.close(fd)
-        self.theirs = ()
+        if self._theirs_open:
+            self._theirs_open = False
+            for fd in self.theirs:
+                os.close(fd)
 
     def error_text(self) -> str:
         """What is in the standard error now."""

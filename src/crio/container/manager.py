@@ -84,6 +84,10 @@ class ContainerManager:
         """The OCI runtime that the container was made with."""
         return self._maker.runtimes.get(container.record.handler)
 
+    def group_directories(self, container: Container) -> list[str]:
+        """The container's control group in every hierarchy."""
+        return [root + container.record.cgroup_path for root in self._maker.cgroups.roots()]
+
     def expect_move(self) -> None:
         """A process is about to be moved into a container's group; see linux/cgroup/ahead.py."""
         self._maker.cgroups.expect_move()

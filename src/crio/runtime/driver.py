@@ -27,7 +27,15 @@ class OciRuntime:
     """The runtime of one handler. `global_arguments` come before the command, after `--root`."""
 
     def __init__(
-        self, name: str, path: str, root: str, *, systemd_cgroup: bool = False, observe: CallObserver | None = None
+        self,
+        name: str,
+        path: str,
+        root: str,
+        *,
+        systemd_cgroup: bool = False,
+        exec_on_first_cpu: bool = False,
+        exec_monitor_in_group: bool = False,
+        observe: CallObserver | None = None,
     ) -> None:
         self.name = name
         self.path = path
@@ -37,6 +45,10 @@ class OciRuntime:
         self.hands_down_streams = self.is_crun
         """Whether `exec` gives its own standard streams to the command. Others copy, and then wait for all who hold
         the command's streams open, not only for the command."""
+        self.exec_on_first_cpu = exec_on_first_cpu
+        """Commands run on the first of the container's CPUs, where it has CPUs of its own (exec_cpu_affinity)."""
+        self.exec_monitor_in_group = exec_monitor_in_group
+        """What starts a command, and waits for it, is in the container's group too (monitor_exec_cgroup)."""
         self._observe = observe
         self._features: Features | None = None
 

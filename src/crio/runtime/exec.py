@@ -1,4 +1,4 @@
-"""Running a command in a container to its end: no monitor process, bounded output, bounded time."""
+"""Running a command in a container without a monitor process: to its end, with bounded output and time, or attached."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ import asyncio
 import contextlib
 import os
 import secrets
-from collections.abc import Sequence
+import subprocess
+from collections.abc import Collection, Sequence
 
 import msgspec
 
 from crio.base.errors import CrioError
 from crio.base.files import read_bounded, write_new
-from crio.base.process import ProcessTimeout, run
-from crio.conmon.errors import RuntimeFailed, sentence
+from crio.base.process import ProcessTimeout, kill_and_reap, run, spawn, wait_pid_exit
+from crio.conmon.errors import RuntimeFailed, RuntimeTimeout, sentence
 from crio.linux.process_tree import kill_tree
 from crio.runtime.driver import OciRuntime
 
@@ -22,6 +23,8 @@ MAX_OUTPUT = 16 << 20
 
 _CONFIG_LIMIT = 8 << 20
 _FOREVER = 365 * 86400.0
+_START_TIMEOUT = 60.0
+_LOOK = 0.002
 
 
 class ExecResult(msgspec.Struct, frozen=True):
@@ -41,23 +44,29 @@ _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(_Config)
 
 
-def process_document(config: bytes, command: Sequence[str], *, terminal: bool) -> bytes:
-    """The `process` of a container's config.json with another command: same user, rights and environment."""
+def process_document(config: bytes, command: Sequence[str], *, terminal: bool, cpus: Collection[int] = ()) -> bytes:
+    """The `process` of a container's config.json with another command: same user, rights and environment.
+
+    `cpus` are told to the runtime as `execCPUAffinity` (OCI runtime spec 1.2); those that do not know it ignore it.
+    """
     process = dict(_decoder.decode(config).process)
     process["args"] = msgspec.Raw(_encoder.encode(list(command)))
     process["terminal"] = msgspec.Raw(b"true" if terminal else b"false")
     process.pop("consoleSize", None)
+    if cpus:
+        text = ",".join(map(str, sorted(cpus)))
+        process["execCPUAffinity"] = msgspec.Raw(_encoder.encode({"initial": text, "final": text}))
     return _encoder.encode(process)
 
 
 class ExecFiles:
     """The files of one exec in the container's bundle: what to run, and the pid that the runtime writes."""
 
-    def __init__(self, bundle: str, command: Sequence[str], *, terminal: bool) -> None:
+    def __init__(self, bundle: str, command: Sequence[str], *, terminal: bool, cpus: Collection[int] = ()) -> None:
         stem = os.path.join(bundle, f"exec-{secrets.token_hex(6)}")
         self.process, self.pid = f"{stem}.json", f"{stem}.pid"
         config = read_bounded(os.path.join(bundle, "config.json"), _CONFIG_LIMIT)
-        write_new(self.process, process_document(config, command, terminal=terminal))
+        write_new(self.process, process_document(config, command, terminal=terminal, cpus=cpus))
 
     def read_pid(self) -> int:
         """The process' pid as the host sees it; 0 before the runtime has started it."""
@@ -73,14 +82,20 @@ class ExecFiles:
 
 
 async def exec_sync(
-    runtime: OciRuntime, container_id: str, bundle: str, command: Sequence[str], timeout: float
+    runtime: OciRuntime,
+    container_id: str,
+    bundle: str,
+    command: Sequence[str],
+    timeout: float,
+    *,
+    cpus: Collection[int] = (),
 ) -> ExecResult:
     """Run `command` in the container and return its output and exit code.
 
     `timeout` in seconds, 0 for none; then the command is killed with all that it has started. The answer does not wait
     for children of the command that hold its output open. Raises RuntimeFailed if the command cannot be started.
     """
-    files = ExecFiles(bundle, command, terminal=False)
+    files = ExecFiles(bundle, command, terminal=False, cpus=cpus)
     argv = runtime.command("exec", "--process", files.process, "--pid-file", files.pid, container_id)
 
     async def kill_command() -> None:
@@ -88,7 +103,9 @@ async def exec_sync(
 
     try:
         # The runtime must outlive the command: it is the command's parent, and nobody else would reap it.
-        done = await run(argv, timeout=timeout or _FOREVER, max_output=MAX_OUTPUT, check=False, interrupt=kill_command)
+        done = await run(
+            argv, timeout=timeout or _FOREVER, max_output=MAX_OUTPUT, check=False, interrupt=kill_command, cpus=cpus
+        )
         started = files.read_pid() != 0
     except BaseException as error:
         # It may have come up just when the runtime was killed.
@@ -105,6 +122,66 @@ async def exec_sync(
             sentence(done.stderr.decode("utf-8", "replace")),
         )
     return ExecResult(done.stdout, done.stderr, done.returncode if done.returncode >= 0 else 128 - done.returncode)
+
+
+class AttachedCommand:
+    """A command with the caller's descriptors as its streams, under its runtime, which waits for it.
+
+    `pid` is the command's, as the host sees it.
+    """
+
+    master = -1
+    """It has no terminal."""
+
+    def __init__(self, pid: int, runtime: subprocess.Popen[bytes]) -> None:
+        self.pid = pid
+        self._runtime = runtime
+        self._ended: asyncio.Task[int] = asyncio.get_running_loop().create_task(wait_pid_exit(runtime))
+
+    async def wait(self) -> int:
+        """Its exit code, 128 plus the number for a signal."""
+        code = await asyncio.shield(self._ended)
+        return code if code >= 0 else 128 - code
+
+    def close(self) -> None:
+        """Let go of the command; its runtime is reaped when it ends."""
+
+
+async def exec_attached(
+    runtime: OciRuntime,
+    container_id: str,
+    bundle: str,
+    command: Sequence[str],
+    stdio: tuple[int, int, int],
+    *,
+    cpus: Collection[int] = (),
+) -> AttachedCommand:
+    """Start `command` in the container, with a runtime that hands its streams down. Returns when it runs.
+
+    Raises RuntimeFailed, with an empty reason: the runtime's words are in the third stream. RuntimeTimeout.
+    """
+    files = ExecFiles(bundle, command, terminal=False, cpus=cpus)
+    child = spawn(
+        runtime.command("exec", "--process", files.process, "--pid-file", files.pid, container_id), stdio, cpus=cpus
+    )
+    try:
+        async with asyncio.timeout(_START_TIMEOUT):
+            while not (pid := files.read_pid()):
+                # The runtime writes its pid file whole, and before the command can have ended.
+                if child.poll() is not None and not files.read_pid():
+                    raise RuntimeFailed(f"execute {command[0]!r} in container {container_id[:12]}", runtime.name, "")
+                await asyncio.sleep(_LOOK)
+        return AttachedCommand(pid, child)
+    except BaseException as error:
+        await kill_started(files.read_pid())
+        await asyncio.shield(kill_and_reap(child))
+        if isinstance(error, TimeoutError):
+            raise RuntimeTimeout(
+                f"cannot execute {command[0]!r}: {runtime.name} was killed after {_START_TIMEOUT:g} s without an end"
+            ) from None
+        raise
+    finally:
+        files.remove()
 
 
 async def kill_started(pid: int) -> None:

@@ -43,7 +43,13 @@ class Runtimes:
 
     def _make(self, name: str, handler: RuntimeHandler, *, systemd: bool) -> OciRuntime:
         return OciRuntime(
-            name, handler.runtime_path, handler.runtime_root, systemd_cgroup=systemd, observe=self._observe
+            name,
+            handler.runtime_path,
+            handler.runtime_root,
+            systemd_cgroup=systemd,
+            exec_on_first_cpu=handler.exec_cpu_affinity == "first",
+            exec_monitor_in_group=handler.monitor_exec_cgroup == "container",
+            observe=self._observe,
         )
 
     def get(self, name: str) -> OciRuntime:
