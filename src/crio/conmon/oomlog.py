@@ -1,7 +1,7 @@
 """OOM kills by the kernel's log, where the counter went before it could be read.
 
-With systemd, a cgroup is removed at once when the last process in it has ended; if the kernel killed that one for lack of
-memory, the monitor and systemd wake at the same time. The kernel says each such kill in its log, too (mm/oom_kill.c).
+With systemd, a cgroup is removed at once when the last process in it has ended; if the kernel killed that one for lack
+of memory, the monitor and systemd wake at the same time. The kernel tells each such kill in its log, too.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ _MAX_RECORDS = 100_000
 
 
 def killed_for_memory(pid: int, cgroup: str, since: float, path: str = _PATH) -> bool:
-    """Whether the log tells, since `since` (seconds of CLOCK_MONOTONIC), that process `pid` or one in `cgroup` was killed.
+    """Whether the log tells that process `pid`, or one in `cgroup`, was killed at `since` or later.
 
-    `cgroup` is a path as in /proc/PID/cgroup. False where the log may not be read.
+    `cgroup` is a path as in /proc/PID/cgroup, `since` in seconds of CLOCK_MONOTONIC. False if the log can't be read.
     """
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from crio.base.errors import CrioError, DeadlineExceeded, Unavailable
-from crio.wire.dbus import ERROR, RETURN, SIGNAL, DbusFormatError, Message, MessageReader, encode_call
+from crio.wire.dbus import CALL, ERROR, RETURN, SIGNAL, DbusFormatError, Message, MessageReader, encode
 
 _BUS = "org.freedesktop.DBus"
 _AUTH_LIMIT = 4096
@@ -81,7 +81,8 @@ class DbusConnection(asyncio.Protocol):
         answer: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
         self._answers[serial] = answer
         try:
-            self._transport.write(encode_call(serial, destination, path, interface, member, signature, arguments))
+            message = Message(CALL, serial, path, interface, member, destination=destination, signature=signature)
+            self._transport.write(encode(message, arguments))
             async with asyncio.timeout(timeout):
                 message = await answer
         except TimeoutError:

@@ -20,6 +20,16 @@ _MAX_DEPTH = 32
 _MAX_SIGNATURE = 255
 
 _PATH, _INTERFACE, _MEMBER, _ERROR_NAME, _REPLY_SERIAL, _DESTINATION, _SENDER, _SIGNATURE = range(1, 9)
+_FIELDS = {
+    _PATH: ("path", "o"),
+    _INTERFACE: ("interface", "s"),
+    _MEMBER: ("member", "s"),
+    _ERROR_NAME: ("error_name", "s"),
+    _REPLY_SERIAL: ("reply_serial", "u"),
+    _DESTINATION: ("destination", "s"),
+    _SENDER: ("sender", "s"),
+    _SIGNATURE: ("signature", "g"),
+}
 _FIXED = {"y": "B", "n": "h", "q": "H", "i": "i", "u": "I", "x": "q", "t": "Q", "d": "d", "b": "I"}
 _ALIGN = dict.fromkeys("ygv", 1) | dict.fromkeys("nq", 2) | dict.fromkeys("biusoa", 4) | dict.fromkeys("xtd({", 8)
 
@@ -46,6 +56,7 @@ class Message(msgspec.Struct):
     error_name: str = ""
     reply_serial: int = 0
     destination: str = ""
+    sender: str = ""
     signature: str = ""
     body: bytes = b""
     order: str = "<"
@@ -55,23 +66,16 @@ class Message(msgspec.Struct):
         return _Reader(self.body, self.order).values(self.signature)
 
 
-def encode_call(
-    serial: int, destination: str, path: str, interface: str, member: str, signature: str, arguments: Sequence[Any]
-) -> bytes:
-    """A method call. `destination` may be empty on a connection without a bus."""
+def encode(message: Message, arguments: Sequence[Any] = ()) -> bytes:
+    """A message with these values as its body; `message.body` is not looked at. Raises ValueError if they don't fit."""
     fields = [
-        (_PATH, Variant("o", path)),
-        (_INTERFACE, Variant("s", interface)),
-        (_MEMBER, Variant("s", member)),
+        (code, Variant(kind, value))
+        for code, (name, kind) in _FIELDS.items()
+        if (value := getattr(message, name)) or (name == "reply_serial" and message.kind in (RETURN, ERROR))
     ]
-    if destination:
-        fields.append((_DESTINATION, Variant("s", destination)))
-    body = b""
-    if signature:
-        fields.append((_SIGNATURE, Variant("g", signature)))
-        body = encode_values(signature, arguments)
+    body = encode_values(message.signature, arguments)
     head = _Writer()
-    head.values("yyyyuua(yv)", (ord("l"), CALL, 0, 1, len(body), serial, fields))
+    head.values("yyyyuua(yv)", (ord("l"), message.kind, 0, 1, len(body), message.serial, fields))
     head.align(8)
     return bytes(head.data) + body
 
@@ -119,17 +123,6 @@ def _decode(data: bytes, order: str, start: int) -> Message:
             raise DbusFormatError(f"header field {code} has the type {variant.signature!r}")
         setattr(message, name[0], variant.value)
     return message
-
-
-_FIELDS = {
-    _PATH: ("path", "o"),
-    _INTERFACE: ("interface", "s"),
-    _MEMBER: ("member", "s"),
-    _ERROR_NAME: ("error_name", "s"),
-    _REPLY_SERIAL: ("reply_serial", "u"),
-    _DESTINATION: ("destination", "s"),
-    _SIGNATURE: ("signature", "g"),
-}
 
 
 def split_signature(signature: str) -> list[str]:
