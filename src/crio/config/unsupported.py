@@ -11,7 +11,6 @@ _OWN_MONITOR = "containers are monitored by this daemon's own program"
 _NO_NRI = "NRI plug-ins are not called"
 
 UNSUPPORTED: Mapping[str, str] = {
-    "crio.runtime.additional_artifact_stores": "OCI artifacts are not mounted",
     "crio.runtime.conmon": _OWN_MONITOR,
     "crio.runtime.pinns_path": "namespaces are kept by this daemon itself",
     "crio.runtime.rdt_config_file": "cache and memory bandwidth classes are not applied",

@@ -23,6 +23,7 @@ from crio.conmon.client import ZygoteClient
 from crio.container.create import ContainerMaker, MakerRooms, MakerSettings
 from crio.container.events import Events
 from crio.container.exec import Execs
+from crio.container.image_mounts import user_of_artifact
 from crio.container.manager import ContainerManager
 from crio.container.notifiers import Notifiers
 from crio.cri.node import Node
@@ -186,6 +187,7 @@ class Daemon:
             self._jobs, self._sandboxes, self._maker, self._events, self._observation.metrics
         )
         self._sandboxes.containers = self._containers
+        self._images.artifacts.user_of = lambda artifact_id: user_of_artifact(self._containers, artifact_id)
         notifiers.stop = self._containers.stop_soon
         self._execs = Execs(self._containers, self._zygote)
         self._streams = StreamingServer(
