@@ -44,6 +44,7 @@ from crio.container.specgen.quota import rootfs_quota
 from crio.container.specgen.seccomp import artifact_reference
 from crio.container.stored import Owned, StoredContainer, id_map_entries, ours
 from crio.container.update import Update, plan_update
+from crio.image.artifacts.layout import ArtifactInfo
 from crio.image.records import ImageInfo
 from crio.image.restore import restore
 from crio.image.service import ImageService
@@ -133,6 +134,8 @@ class ContainerMaker:
         self.cgroups.expect_move()
         check_same(sandbox.id_maps, config.linux.security_context.namespace_options)
         image = self._images.resolve(config.image.image)
+        if isinstance(image, ArtifactInfo):
+            raise InvalidArgument(f"cannot run {config.image.image[:300]}: it is an OCI artifact; mount it as a volume")
         asked = config.image.user_specified_image or config.image.image
         await self._images.check_use(image, asked, sandbox.config.metadata.namespace)
         container_id = new_id()
@@ -176,10 +179,13 @@ class ContainerMaker:
             record.rootfs = await self._rootfs(sandbox, container, image)
             volumes: Mapping[str, ImageMount] = {}
             if record.image_volumes:
-                image_ids = await image_mounts.resolve_images(
-                    self._images, container.config, sandbox.config.metadata.namespace
+                images = await image_mounts.resolve_images(
+                    self._images,
+                    container.config,
+                    sandbox.config.metadata.namespace,
+                    artifacts=self._config().image.oci_artifact_mount_support,
                 )
-                volumes = await self._storage.run(image_mounts.mount_images, self._store, image_ids, sandbox, container)
+                volumes = await self._storage.run(image_mounts.mount_images, self._store, images, sandbox, container)
         failpoint("container.create.after_storage")
         runtime = self.runtimes.get(record.handler)
         with job.step("specification"):

@@ -2,13 +2,13 @@
 
 Each is a container of its own in the store, mounted read-only: so no tool that shares the store can remove the image
 meanwhile, the files have the pod's label, and what a crash leaves is found by its owner. The container's record holds
-the ids before any of them exists.
+the ids before any of them exists. Of an artifact the files are mounted, each for itself.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from crio.api.runtime.v1 import api_pb2 as pb
 from crio.base.errors import CrioError, NotFound
@@ -18,6 +18,9 @@ from crio.container.container import Container
 from crio.container.specgen.input import ImageMount
 from crio.container.specgen.volumes import ImageVolumeMountFailed
 from crio.container.stored import StoredContainer, id_map_entries
+from crio.image.artifacts.layout import ArtifactInfo
+from crio.image.artifacts.view import mount_files
+from crio.image.records import ImageInfo
 from crio.image.service import ImageService
 from crio.linux.openat2 import open_in_root
 from crio.sandbox.sandbox import Sandbox
@@ -29,8 +32,10 @@ def new_ids(config: pb.ContainerConfig) -> list[str]:
     return [new_id() for _ in _requests(config)]
 
 
-async def resolve_images(images: ImageService, config: pb.ContainerConfig, namespace: str) -> list[str]:
-    """The id of the image of each image volume.
+async def resolve_images(
+    images: ImageService, config: pb.ContainerConfig, namespace: str, *, artifacts: bool
+) -> list[ImageInfo]:
+    """The image of each image volume, or the artifact, if `artifacts` may be mounted.
 
     Raises ImageVolumeMountFailed, and SignatureValidationFailed if the namespace's policy does not accept one.
     """
@@ -40,28 +45,33 @@ async def resolve_images(images: ImageService, config: pb.ContainerConfig, names
             image = images.resolve(mount.image.image)
         except NotFound:
             raise ImageVolumeMountFailed(f"{_what(mount)}: it is not on this node") from None
+        if isinstance(image, ArtifactInfo) and not artifacts:
+            raise ImageVolumeMountFailed(f"{_what(mount)}: it is an OCI artifact; see oci_artifact_mount_support")
         await images.check_use(image, mount.image.user_specified_image or mount.image.image, namespace)
-        found.append(image.id)
+        found.append(image)
     return found
 
 
 def mount_images(
-    store: Store, image_ids: Sequence[str], sandbox: Sandbox, container: Container
+    store: Store, images: Sequence[ImageInfo], sandbox: Sandbox, container: Container
 ) -> Mapping[str, ImageMount]:
     """Mount the images of `resolve_images`; by container path. Blocks. Raises ImageVolumeMountFailed.
 
     After a failure `unmount_images` takes away what was mounted until then.
     """
     mounted = {}
-    for number, (volume, image_id, request) in enumerate(
-        zip(container.record.image_volumes, image_ids, _requests(container.config), strict=True)
+    for number, (volume, image, request) in enumerate(
+        zip(container.record.image_volumes, images, _requests(container.config), strict=True)
     ):
+        if isinstance(image, ArtifactInfo):
+            mounted[request.container_path] = ImageMount(files=_files(image, request), image_id=image.id)
+            continue
         try:
             store.create_container(
                 volume,
                 names=[f"{container.name}_image-volume-{number}"],
-                image_id=image_id,
-                metadata=_metadata(sandbox, container, request.image.image, image_id).text(),
+                image_id=image.id,
+                metadata=_metadata(sandbox, container, request.image.image, image.id).text(),
                 mount_label=sandbox.record.mount_label,
                 uid_mappings=id_map_entries(sandbox.record.uid_mappings),
                 gid_mappings=id_map_entries(sandbox.record.gid_mappings),
@@ -71,9 +81,18 @@ def mount_images(
         except (CrioError, OSError) as error:
             raise ImageVolumeMountFailed(f"{_what(request)}: {error}") from error
         mounted[request.container_path] = ImageMount(
-            source=_sub_path(root, request), image_id=image_id, owners_mapped=bool(sandbox.record.uid_mappings)
+            source=_sub_path(root, request), image_id=image.id, owners_mapped=bool(sandbox.record.uid_mappings)
         )
     return mounted
+
+
+def user_of_artifact(containers: Iterable[Container], artifact_id: str) -> str:
+    """The name of a container that mounts this artifact, "" if there is none."""
+    for container in containers:
+        mounts = map(pb.Mount.FromString, container.record.mounts if container.record.image_volumes else ())
+        if any(mount.image.image_ref == artifact_id for mount in mounts):
+            return container.name
+    return ""
 
 
 def unmount_images(store: Store, volumes: list[str]) -> None:
@@ -98,6 +117,17 @@ def _metadata(sandbox: Sandbox, container: Container, image: str, image_id: str)
         created_at=container.record.created_at // 1_000_000_000,
         image_volume_of=container.id,
     )
+
+
+def _files(artifact: ArtifactInfo, request: pb.Mount) -> dict[str, str]:
+    """The host's path of each file of an artifact by its name below the mount point."""
+    files = dict(mount_files(artifact, request.image_sub_path))
+    if not files:
+        reason = "it has no file with a name"
+        if request.image_sub_path:
+            reason = f"its sub path {request.image_sub_path[:200]!r} does not exist in it"
+        raise ImageVolumeMountFailed(f"{_what(request)}: {reason}")
+    return files
 
 
 def _requests(config: pb.ContainerConfig) -> list[pb.Mount]:
