@@ -14,6 +14,7 @@ import msgspec
 
 from crio.base.errors import Code, CrioError
 from crio.cri.node import Node
+from crio.daemon.described import Described
 from crio.telemetry.trace import Span, Tracer
 from crio.wire.http1 import Request, Response
 
@@ -26,9 +27,12 @@ _STATUS = {Code.NOT_FOUND: 404, Code.INVALID_ARGUMENT: 400, Code.FAILED_PRECONDI
 class Inspect:
     """Answers GET requests; everything else is 404 or 405."""
 
-    def __init__(self, node: Node, tracer: Tracer | None = None, *, profiles: bool = False) -> None:
+    def __init__(
+        self, node: Node, described: Described, tracer: Tracer | None = None, *, profiles: bool = False
+    ) -> None:
         """`tracer`: whose spans are told; `profiles`: whether a profile of the CPU may be asked for."""
         self._node = node
+        self._described = described
         self._tracer = tracer
         self._profiles = profiles
         self._fixed: dict[str, Callable[[], Response]] = {
@@ -116,53 +120,7 @@ class Inspect:
         )
 
     async def _container(self, container_id: str) -> Response:
-        """What cAdvisor's crio client reads; a pod sandbox counts as a container there."""
-        sandbox = self._node.sandboxes.find(container_id)
-        if sandbox is not None:
-            pod = sandbox.config
-            return _json(
-                {
-                    "name": sandbox.name,
-                    "pid": sandbox.record.pause_pid or self._any_pid(container_id),
-                    "image": self._node.config().image.pause_image,
-                    "image_ref": "",
-                    "created_time": sandbox.record.created_at,
-                    # By this name cAdvisor knows the one whose network counters are the pod's.
-                    "labels": {**pod.labels, "io.kubernetes.container.name": "POD"},
-                    "annotations": dict(pod.annotations),
-                    "crio_annotations": {"io.kubernetes.cri-o.ContainerType": "sandbox"},
-                    "log_path": pod.log_directory,
-                    "root": "",
-                    "sandbox": sandbox.id,
-                    "ip_addresses": list(sandbox.record.ips),
-                    "host_network": sandbox.host_network,
-                }
-            )
-        container = self._node.containers.get(container_id)
-        record, config = container.record, container.config
-        owner = self._node.sandboxes.find(record.sandbox_id)
-        return _json(
-            {
-                "name": container.name,
-                "pid": record.pid if container.running else 0,
-                "image": record.image_name,
-                "image_ref": record.image_digest,
-                "created_time": record.created_at,
-                "labels": dict(config.labels),
-                "annotations": dict(config.annotations),
-                "crio_annotations": {"io.kubernetes.cri-o.ContainerType": "container"},
-                "log_path": record.log_path,
-                "root": record.rootfs,
-                "sandbox": record.sandbox_id,
-                "ip_addresses": list(owner.record.ips) if owner is not None else [],
-                "host_network": owner.host_network if owner is not None else False,
-            }
-        )
-
-    def _any_pid(self, sandbox_id: str) -> int:
-        """A process in the pod's namespaces: cAdvisor reads the pod's network counters through it."""
-        running = (c.record.pid for c in self._node.containers.of_sandbox(sandbox_id) if c.running)
-        return next(running, 0)
+        return _json(self._described.describe(container_id))
 
     async def _pause(self, container_id: str, *, frozen: bool) -> Response:
         await self._node.containers.pause(container_id, frozen=frozen)

@@ -29,6 +29,7 @@ from crio.container.notifiers import Notifiers
 from crio.cri.node import Node
 from crio.cri.table import methods
 from crio.daemon.control import control_methods
+from crio.daemon.described import Described
 from crio.daemon.inspect import Inspect
 from crio.daemon.observation import Observation
 from crio.daemon.recovery import Recovery
@@ -79,6 +80,7 @@ class Daemon:
         state = config.runtime.container_attach_socket_dir
         self._state = state
         self._persistent = os.path.dirname(config.crio.clean_shutdown_file) or "/var/lib/crio"
+        self._pod_root = os.path.join(self._persistent, "pod-root")
         self._observation = Observation(config)
         self._jobs = JobTable()
         self._jobs.observer = self._observation.stage
@@ -105,7 +107,9 @@ class Daemon:
         config = self._config
         for directory in ("", "sandboxes", "containers"):
             os.makedirs(os.path.join(self._state, directory), mode=0o700, exist_ok=True)
-        for path in (config.runtime.container_exits_dir, self._persistent, config.crio.log_dir):
+        # cAdvisor appends "diff" to an overlay's root, and wants to find a directory on a disk there.
+        pod_root = os.path.join(self._pod_root, "diff")
+        for path in (config.runtime.container_exits_dir, self._persistent, config.crio.log_dir, pod_root):
             os.makedirs(path, mode=0o755, exist_ok=True)
         self._take_lock()
         zygote = asyncio.create_task(self._zygote.start())
@@ -246,6 +250,7 @@ class Daemon:
         config, flags = self._config, self._loaded.flags
         self._inspect = Inspect(
             self.node,
+            Described(self.node, self._state, self._pod_root),
             self._observation.tracer,
             profiles=bool(flags.get("enable-profile-unix-socket") or flags.get("profile")),
         )

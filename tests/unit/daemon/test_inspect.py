@@ -10,7 +10,10 @@ from typing import Any
 import pytest
 
 from crio.conmon.exitrecord import ExitRecord
+from crio.container import record as container_record
+from crio.daemon.described import Described
 from crio.daemon.inspect import Inspect, dump_heap
+from crio.sandbox import record as sandbox_record
 from crio.wire.http1 import Headers, Request, Response
 from small_node import SmallNode, make_container, make_sandbox
 
@@ -27,7 +30,8 @@ def small(tmp_path: Path) -> SmallNode:
 
 
 async def get(small: SmallNode, target: str, method: str = "GET") -> Response:
-    return await Inspect(small.node).handle(Request(method, target, Headers()))
+    described = Described(small.node, str(small.root), "/pod-root")
+    return await Inspect(small.node, described).handle(Request(method, target, Headers()))
 
 
 async def document(small: SmallNode, target: str) -> dict[str, Any]:
@@ -124,3 +128,21 @@ def test_what_is_in_memory() -> None:
     counts = [int(line.split()[0]) for line in dump_heap().splitlines()]
     assert counts == sorted(counts, reverse=True)
     assert "builtins.dict" in dump_heap()
+
+
+async def test_what_is_being_made_is_found_by_its_record(small: SmallNode) -> None:
+    """cAdvisor asks when it sees the control group, before the creation is over, and never again."""
+    made = make_container(0xC9, 1, labels={"io.kubernetes.container.name": "late"})
+    directory = small.root / "containers" / made.id
+    directory.mkdir()
+    container_record.save(str(directory), made.record)
+    found = await document(small, f"/containers/{made.id}")
+    assert (found["pid"], found["labels"]) == (0, {"io.kubernetes.container.name": "late"})
+
+    sandbox = make_sandbox(9)
+    directory = small.root / "sandboxes" / sandbox.id
+    directory.mkdir()
+    sandbox_record.save(str(directory), sandbox.record)
+    found = await document(small, f"/containers/{sandbox.id}")
+    assert (found["pid"], found["root"]) == (0, "/pod-root")
+    assert found["labels"]["io.kubernetes.container.name"] == "POD"
