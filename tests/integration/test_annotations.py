@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import urllib.request
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ import pytest
 from crio.api.runtime.v1 import api_pb2 as pb
 from crio.rpc.status import RpcError
 from node import Node
+from registry_server import registry
 
 pytestmark = pytest.mark.root
 
@@ -109,6 +112,57 @@ async def test_a_container_ends_for_forbidden_calls(node: Node) -> None:
     assert ended.reason == "seccomp killed"
     assert "chroot" in ended.message
     assert ended.message.startswith("Used forbidden syscalls: ")
+
+
+def push_profile(host: str, name: str, profile: bytes) -> str:
+    """An artifact with one file, as `oras push` makes it."""
+
+    def put(url: str, data: bytes, kind: str) -> None:
+        request = urllib.request.Request(url, data=data, method="PUT", headers={"Content-Type": kind})
+        urllib.request.urlopen(request, timeout=10).close()
+
+    def blob(data: bytes, kind: str, **more: object) -> dict[str, object]:
+        digest = "sha256:" + hashlib.sha256(data).hexdigest()
+        start = urllib.request.Request(f"http://{host}/v2/{name}/blobs/uploads/", method="POST")
+        with urllib.request.urlopen(start, timeout=10) as answer:
+            place = answer.headers["Location"]
+        put(f"{place}&digest={digest}", data, "application/octet-stream")
+        return {"mediaType": kind, "digest": digest, "size": len(data), **more}
+
+    kind = "application/vnd.oci.image.manifest.v1+json"
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": kind,
+        "config": blob(b"{}", "application/vnd.cncf.seccomp-profile.config.v1+json"),
+        "layers": [
+            blob(profile, "application/json", annotations={"org.opencontainers.image.title": "profile.json"}),
+        ],
+    }
+    put(f"http://{host}/v2/{name}/manifests/1", json.dumps(manifest).encode(), kind)
+    return f"{host}/{name}:1"
+
+
+async def test_a_profile_from_a_registry(node: Node, tmp_path: Path) -> None:
+    profile = {
+        "defaultAction": "SCMP_ACT_ALLOW",
+        "syscalls": [{"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 95}],
+    }
+    with registry(str(tmp_path)) as running_registry:
+        (node.root / "registries.conf").write_text(
+            f'[[registry]]\nlocation = "{running_registry.host}"\ninsecure = true\n'
+        )
+        name = push_profile(running_registry.host, "profiles/nodirs", json.dumps(profile).encode())
+        pod_config = annotated(node, {"seccomp-profile.kubernetes.cri-o.io/POD": name})
+        container = await running(node, pod_config)
+    answer = await node.exec(container, "mkdir", "/tmp/x")
+    assert b"not supported" in answer.stderr
+    # A profile that the request names counts, and then no artifact.
+    other = node.container_config(["sleep", "600"], name="other")
+    other.linux.security_context.seccomp.profile_type = pb.SecurityProfile.RuntimeDefault
+    pod = (await node.pods())[0].id
+    second = await node.create(pod, other, pod_config)
+    await node.start_container(second)
+    assert (await node.exec(second, "mkdir", "/tmp/x")).exit_code == 0
 
 
 async def test_a_profile_that_cannot_be_had_is_no_freedom(node: Node) -> None:

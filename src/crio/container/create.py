@@ -34,6 +34,7 @@ from crio.container.container import Container
 from crio.container.names import log_path
 from crio.container.notifiers import Notifiers
 from crio.container.record import FILE, ContainerRecord, ContainerUser
+from crio.container.seccomp_artifact import profile_of_artifact
 from crio.container.specgen.apply import apply_effects, apply_relabels
 from crio.container.specgen.blockio import ConfiguredClasses
 from crio.container.specgen.build import build_spec
@@ -190,7 +191,8 @@ class ContainerMaker:
         runtime = self.runtimes.get(record.handler)
         with job.step("specification"):
             features = await runtime.features()
-            plan = build_spec(self._input(sandbox, container, image, volumes, features))
+            profile = await self._artifact_profile(sandbox, container, image)
+            plan = build_spec(self._input(sandbox, container, image, volumes, features, profile))
             for warning in plan.warnings:
                 log.warning("container %s: %s", container.short_id, warning)
             if sandbox.record.uid_mappings:
@@ -275,8 +277,8 @@ class ContainerMaker:
             self._store.limit_container(record.id, size=quota)
         return self._store.mount_container(record.id)
 
-    def _refuse_artifact(self, sandbox: Sandbox, container: Container, image: ImageInfo) -> None:
-        """A seccomp profile that cannot be had must not mean that there is none."""
+    async def _artifact_profile(self, sandbox: Sandbox, container: Container, image: ImageInfo) -> bytes | None:
+        """The seccomp profile of an OCI artifact, if an annotation names one; it is pulled where it is not there yet."""
         runtime = self._config().runtime
         handler = runtime.runtimes[container.record.handler]
         reference = artifact_reference(
@@ -285,12 +287,9 @@ class ContainerMaker:
             of_pod(sandbox.config.annotations, handler, runtime.workloads),
             of_image(image.annotations, sandbox.config.annotations, handler, runtime.workloads),
         )
-        if reference:
-            raise FailedPrecondition(
-                f"cannot create container {container.config.metadata.name}: its seccomp profile is to come from the "
-                f"OCI artifact {reference[:200]}, and artifacts are not pulled by this release; install the profile on "
-                "the node and use a Localhost profile"
-            )
+        if not reference:
+            return None
+        return await profile_of_artifact(self._images, reference, sandbox.config.metadata.namespace)
 
     def _annotations(self, sandbox: Sandbox, handler: str) -> Mapping[str, str]:
         """The pod's annotations that its handler or workload allows it."""
@@ -304,6 +303,7 @@ class ContainerMaker:
         image: ImageInfo,
         volumes: Mapping[str, ImageMount],
         features: Features,
+        seccomp_artifact: bytes | None,
     ) -> ContainerInput:
         record, config = container.record, self._config()
         options = container.config.linux.security_context.namespace_options
@@ -318,7 +318,6 @@ class ContainerMaker:
             if not other.running:
                 raise FailedPrecondition(f"cannot share processes with container {other.short_id}: it does not run")
             target = f"/proc/{other.record.pid}/ns/pid"
-        self._refuse_artifact(sandbox, container, image)
         run = image.config
         labels = self._labels.of_container(sandbox.labels, container.config.linux.security_context)
         return ContainerInput(
@@ -378,6 +377,7 @@ class ContainerMaker:
             process_label=labels.process,
             init_process_label=self._labels.of_init(labels),
             mount_label=labels.mount,
+            seccomp_artifact=seccomp_artifact,
             seccomp_notifier_directory=os.path.join(os.path.dirname(self.settings.directory), "seccomp"),
             blockio=self._block_io.classes(config.runtime.blockio_config_file),
             target_pid_namespace=target,
