@@ -17,6 +17,7 @@ from crio.container.specgen.mount_source import (
     require_propagation,
 )
 from crio.container.specgen.plan import MakeHostDirectory, Notes
+from crio.container.specgen.proc_mounts import check_destination
 from crio.spec.oci_runtime import IdMapping, Mount
 
 _KIND = {pb.PROPAGATION_PRIVATE: "rprivate", pb.PROPAGATION_HOST_TO_CONTAINER: "rslave"}
@@ -72,6 +73,7 @@ def volumes(
             raise InvalidArgument("cannot create container: a mount has no container path")
         if "\0" in request.container_path or "\0" in request.host_path:
             raise InvalidArgument("cannot create container: the path of a mount contains a NUL character")
+        check_destination(request.container_path)
         if request.image.image:
             _image_volume(request, image_mounts.get(request.container_path), settings, notes, result)
             continue
