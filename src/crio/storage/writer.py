@@ -28,7 +28,9 @@ from crio.wire.tar import TarEntry, TarReader, TarTail
 from crio.wire.tarsplit import File
 
 _HASH_ASIDE = 1 << 16
-"""Chunks of at least this size are hashed by a second thread, while this one makes files."""
+"""Chunks of at least this size are hashed by a second thread, while this one makes files..."""
+_HASH_ASIDE_FROM = 2 << 20
+"""... once a layer proves so large that it is worth the thread's start."""
 _PIECE = 1 << 16
 
 
@@ -120,9 +122,8 @@ class LayerWriter:
         if self._hashing is not None:
             self._hashing.result()
             self._hashing = None
-        if len(chunk) >= _HASH_ASIDE:
+        if len(chunk) >= _HASH_ASIDE and self._size >= _HASH_ASIDE_FROM:
             if self._hasher is None:
-                # Many layers are smaller than one chunk: they get along without a thread.
                 self._hasher = ThreadPoolExecutor(1, thread_name_prefix="layer hash")
             self._hashing = self._hasher.submit(self._hash.update, chunk)
         else:

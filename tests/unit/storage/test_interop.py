@@ -133,7 +133,7 @@ def test_skopeo_copies_out_and_in(
     again = store.image("localhost/theirs:1")
     assert again.layer == image.layer
     assert [b"".join(store.layer_tar(layer.id)) for layer in store.layer_store.chain(again.layer)] == layers[::-1]
-    assert check(store).healthy
+    assert check(store).healthy, check(store)
 
 
 def test_an_image_of_buildah_runs_here(store: Store, tools: Tools, layers: list[bytes], add_image: ImageMaker) -> None:
@@ -205,7 +205,7 @@ def test_what_another_tool_left_incomplete_is_cleaned_up(
         assert dead not in [layer.id for layer in again.layers()]
     assert dead not in path.read_text()
     tools.podman("images")
-    assert check(store).healthy
+    assert check(store).healthy, check(store)
 
 
 def test_all_at_once(store: Store, tools: Tools, layers: list[bytes], add_image: ImageMaker, tar: TarMaker) -> None:

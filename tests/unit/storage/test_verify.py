@@ -111,7 +111,7 @@ MEMBERS = st.lists(
 )
 
 
-@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(MEMBERS)
 def test_what_was_just_unpacked_is_whole(
     place: Path, tar: TarMaker, members: list[tuple[str, bytes, str, int]]
