@@ -42,6 +42,8 @@ class Seen:
     path: str
     headers: dict[str, str]
     body: bytes = b""
+    connection: int = 0
+    """The port of the other side: the same for requests on one connection."""
 
 
 @dataclass
@@ -101,7 +103,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self) -> None:
         proxy: FaultProxy = self.server.proxy  # type: ignore[attr-defined]
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        proxy.seen.append(Seen(self.command, self.path, {k.lower(): v for k, v in self.headers.items()}, body))
+        headers = {k.lower(): v for k, v in self.headers.items()}
+        proxy.seen.append(Seen(self.command, self.path, headers, body, self.client_address[1]))
         fault = proxy.take(self.path) or Fault()
         if fault.status:
             self._send(fault.status, {**fault.headers, "Content-Length": str(len(fault.body))}, fault.body, fault)

@@ -35,6 +35,7 @@ from crio.image.trust import signatures as trust
 from crio.image.trust.signatures import Signature
 from crio.spec.docker_image import Schema1Manifest
 from crio.spec.oci_image import Descriptor, Index, Manifest
+from crio.storage.records import layer_id
 from crio.storage.store import Store
 
 if TYPE_CHECKING:
@@ -226,10 +227,12 @@ class Copier:
         with contextlib.ExitStack() as stack:
             part = stack.enter_context(scope.part())
             pool = stack.enter_context(ThreadPoolExecutor(min(len(missing), PARALLEL), thread_name_prefix="layer"))
-            futures = [
-                pool.submit(self._stager.stage, source, layer, diff_ids[: present + number + 1], part, progress)
-                for number, (layer, _) in enumerate(missing)
-            ]
+            futures = []
+            expected = parent
+            for number, (layer, diff_id) in enumerate(missing, present + 1):
+                chain = diff_ids[:number]
+                futures.append(pool.submit(self._stager.stage, source, layer, chain, expected, part, progress))
+                expected = layer_id(expected, diff_id)
             stack.callback(_discard, futures)
             stack.callback(part.cancel, "another layer failed")
             for (layer, _), future in zip(missing, futures, strict=True):

@@ -100,17 +100,24 @@ class Stager:
         self._claims = _Claims()
 
     def stage(
-        self, source: ImageSource, layer: Descriptor, chain: Sequence[Digest], part: Cancellation, progress: Progress
+        self,
+        source: ImageSource,
+        layer: Descriptor,
+        chain: Sequence[Digest],
+        parent: str | None,
+        part: Cancellation,
+        progress: Progress,
     ) -> StagedLayer:
         """Receive the layer that ends `chain`, unless another pull puts it into the store meanwhile.
 
-        An error cancels `part`. Raises BadContent, BadImage, Cancelled, and what source and store raise.
+        `parent` is the id that the layer below will have. An error cancels `part`. Raises BadContent, BadImage,
+        Cancelled, and what source and store raise.
         """
         try:
             with contextlib.ExitStack() as stack:
                 stack.enter_context(self._claims.hold("\n".join(chain), part))
-                if (layer_id := self._find_chain(chain)) is not None:
-                    return StagedLayer(stack.pop_all(), layer_id=layer_id)
+                if (record := self._store.find_layer(parent, chain[-1])) is not None:
+                    return StagedLayer(stack.pop_all(), layer_id=record.id)
                 return self.fetch(source, layer, chain[-1], part, progress, stack.pop_all())
         except BaseException:
             part.cancel("another layer failed")
@@ -237,15 +244,6 @@ class Stager:
             layer_data.write(self._store, layer_id, KEY, table)
         except (CrioError, OSError) as error:
             log.warning("cannot keep the table of contents of layer %s: %s", layer_id, error)
-
-    def _find_chain(self, chain: Sequence[Digest]) -> str | None:
-        parent: str | None = None
-        for diff_id in chain:
-            record = self._store.find_layer(parent, diff_id)
-            if record is None:
-                return None
-            parent = record.id
-        return parent
 
 
 class _StalePieces(Exception):

@@ -113,6 +113,9 @@ class Response:
             raise _failure(self.url, error) from None
         if not data:
             self._scope.check()
+        if self._raw.length == 0:
+            # Before Python 3.12 the response does not see for itself that nothing follows, and the connection is lost.
+            self._raw.close()
         return data
 
     def read_all(self, limit: int) -> bytes:

@@ -126,6 +126,16 @@ def test_cut_transfers_are_resumed(proxy: FaultProxy) -> None:
     assert ranges == ["", "bytes=100-", "bytes=1100-", "bytes=1100-"]
 
 
+def test_blobs_come_by_one_connection(proxy: FaultProxy) -> None:
+    registry_client = client(proxy.host)
+    digest, size = layer_of(registry_client)
+    for start in (0, 100, 0):
+        read(registry_client, digest, size, start=start)
+    asked = [request.connection for request in proxy.seen if "/team/" in request.path]
+    assert len(asked) == 4
+    assert len(set(asked)) == 1
+
+
 def test_a_server_that_ignores_ranges_is_read_again(proxy: FaultProxy) -> None:
     registry_client = client(proxy.host)
     digest, size = layer_of(registry_client)

@@ -73,7 +73,6 @@ def test_from_one_store_to_another(root: str) -> None:
             "sha256:" + hashlib.sha256(d).hexdigest() for d in LAYERS
         ]
         assert [b"".join(stored.layer(layer).chunks()) for layer in manifest.layers] == LAYERS
-        assert stored.part(manifest.layers[0], 0, 1) is None
         again = Copier(other, host_platform()).copy(stored, [NAME], None, Cancellation(), Progress(), "x")
         assert again.image_id == copied.image_id
         assert b"".join(other.layer_tar(other.image(NAME).layer)) == LAYERS[1]
