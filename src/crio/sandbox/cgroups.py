@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import posixpath
+import re
 
 from crio.base.errors import InvalidArgument
+
+_SLICE = re.compile(r"[A-Za-z0-9:_.\\@]+(-[A-Za-z0-9:_.\\@]+)*")
+"""Characters of unit names (systemd.unit(5)); each dash leads one level down, so none stands alone."""
 
 DEFAULT_PARENT = {"cgroupfs": "/crio", "systemd": "system.slice"}
 
@@ -29,12 +33,21 @@ def cgroup_parent(requested: str, manager: str) -> str:
             f"cannot use cgroup parent {parent!r}: cgroup_manager is cgroupfs and this is a systemd slice; let "
             "kubelet's cgroupDriver and crio.conf's cgroup_manager agree"
         )
-    return posixpath.basename(parent) if manager == "systemd" else posixpath.normpath("/" + parent.lstrip("/"))
+    if manager == "systemd":
+        name = posixpath.basename(parent)
+        expand_slice(name)
+        return name
+    return posixpath.normpath("/" + parent.lstrip("/"))
 
 
 def expand_slice(name: str) -> str:
-    """The path of a slice: "a-b-c.slice" is "/a.slice/a-b.slice/a-b-c.slice" (systemd.slice(5))."""
+    """The path of a slice: "a-b-c.slice" is "/a.slice/a-b.slice/a-b-c.slice" (systemd.slice(5)).
+
+    Raises InvalidArgument if it is no name of a slice.
+    """
     stem = name.removesuffix(".slice")
+    if stem != "-" and not _SLICE.fullmatch(stem):
+        raise InvalidArgument(f"cannot use cgroup parent {name!r}: this is no name of a systemd slice")
     if stem == "-":
         return "/"
     parts = stem.split("-")

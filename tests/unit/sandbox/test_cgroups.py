@@ -29,7 +29,17 @@ def test_slices() -> None:
 
 @pytest.mark.parametrize(
     ("parent", "manager"),
-    [("kubepods.slice", "cgroupfs"), ("/kubepods/pod1", "systemd"), ("/a/../../b", "cgroupfs"), ("/a\nb", "cgroupfs")],
+    [
+        ("kubepods.slice", "cgroupfs"),
+        ("/kubepods/pod1", "systemd"),
+        ("/a/../../b", "cgroupfs"),
+        ("/a\nb", "cgroupfs"),
+        ("-a.slice", "systemd"),
+        ("a--b.slice", "systemd"),
+        ("a-.slice", "systemd"),
+        (".slice", "systemd"),
+        ("a b.slice", "systemd"),
+    ],
 )
 def test_forms_that_do_not_fit(parent: str, manager: str) -> None:
     with pytest.raises(InvalidArgument, match="cannot use cgroup parent"):
