@@ -6,7 +6,7 @@ import asyncio
 import os
 import socket
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from crio.conmon.errors import MonitorGone, MonitorUnavailable
@@ -19,7 +19,8 @@ _MAX_UNREAD = 16
 
 
 class Connection:
-    """Answers come in the order of the requests; the one packet that comes by itself, `exited`, goes to `exited`.
+    """Answers come in the order of the requests. Two packets come by themselves: `exited` goes to `exited`, and `log`,
+    what became of the log, to `on_log`.
 
     `exited` ends with None if the other side closes without it. `closed` ends when the other side is gone.
     """
@@ -32,6 +33,7 @@ class Connection:
         self._waiting: deque[asyncio.Future[Packet]] = deque()
         self.exited: asyncio.Future[Packet | None] = self._loop.create_future()
         self.closed: asyncio.Future[None] = self._loop.create_future()
+        self.on_log: Callable[[Packet], None] | None = None
         self._loop.add_reader(sock.fileno(), self._readable)
 
     async def request(self, verb: str, fields: Mapping[str, Value], timeout: float) -> Packet:
@@ -104,6 +106,9 @@ class Connection:
         elif packet.verb == "exited":
             if not self.exited.done():
                 self.exited.set_result(packet)
+        elif packet.verb == "log":
+            if self.on_log is not None:
+                self.on_log(packet)
         elif self._waiting:
             future = self._waiting.popleft()
             if future.done():

@@ -1,7 +1,8 @@
 """The monitor's control socket: requests of the daemon, and the news that it watches for.
 
 Each request packet is answered by one packet, `ok` or `failed`. A connection that has sent `watch` (and the one that
-the monitor was born with) also gets `exited` once. A connection that does not read loses its answers and is closed.
+the monitor was born with) also gets `exited` once, and, if it has asked for it with `log_news`, `log` as often as the
+log becomes unwritable or writable again. A connection that does not read loses its answers and is closed.
 """
 
 from __future__ import annotations
@@ -25,22 +26,37 @@ if TYPE_CHECKING:
 class ControlServer:
     """Serves `operations`: by verb, a function from the request to the answer's fields; its OSError is answered.
 
-    The loop has `listener`, and `session`: an open connection that gets the news without having asked.
+    The loop has `listener`, and `session`: an open connection that gets the news without having asked, and those of the
+    log if `log_news`.
     """
 
     def __init__(
-        self, loop: Loop, operations: Mapping[str, Operation], listener: socket.socket, session: socket.socket
+        self,
+        loop: Loop,
+        operations: Mapping[str, Operation],
+        listener: socket.socket,
+        session: socket.socket,
+        *,
+        log_news: bool = False,
     ) -> None:
         self._loop = loop
         self._operations = operations
         self._clients: dict[int, socket.socket] = {}
         self._watchers: set[int] = set()
+        self._log_watchers: set[int] = set()
         self._news: tuple[str, Mapping[str, Value]] | None = None
         self._listener = listener
         loop.handle(listener.fileno(), self._accept)
         loop.remove(session.fileno())
         self._add(session)
         self._watchers.add(session.fileno())
+        if log_news:
+            self._log_watchers.add(session.fileno())
+
+    def announce_log(self, fields: Mapping[str, Value]) -> None:
+        """Tell those who asked for it."""
+        for fd in list(self._log_watchers):
+            self._send(fd, "log", fields)
 
     def announce(self, verb: str, fields: Mapping[str, Value]) -> None:
         """Tell all watchers, also those that come later."""
@@ -78,6 +94,8 @@ class ControlServer:
         operation = self._operations.get(packet.verb)
         if packet.verb == "watch":
             self._watchers.add(fd)
+            if packet.flag("log_news"):
+                self._log_watchers.add(fd)
             self._send(fd, "ok", {"protocol": PROTOCOL})
             if self._news is not None and fd in self._clients:
                 self._send(fd, *self._news)
@@ -102,4 +120,5 @@ class ControlServer:
     def _drop(self, fd: int) -> None:
         self._loop.remove(fd)
         self._watchers.discard(fd)
+        self._log_watchers.discard(fd)
         self._clients.pop(fd).close()

@@ -7,6 +7,7 @@ container never waits for a log. What was dropped and why stands in the exit rec
 from __future__ import annotations
 
 import os
+import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,6 +38,10 @@ class LogFile:
         self._size = 0
         self.dropped = 0
         self.error = ""
+        self.failing = False
+        """Whether the last write was dropped, at least in part."""
+        self.failed_at = 0.0
+        """When a write was dropped last, by the monotonic clock."""
         try:
             self._fd = open_log(path)
             self._size = os.fstat(self._fd).st_size if path else 0
@@ -51,7 +56,7 @@ class LogFile:
         for piece in pieces:
             total += len(piece)
         if self._fd < 0:
-            self.dropped += total
+            self._dropped(total)
         elif 0 < self._size_max < self._size + total:
             self._write_limited(b"".join(pieces))
         elif len(pieces) > _MAX_BUFFERS:
@@ -90,6 +95,7 @@ class LogFile:
                 while written < total:
                     written += os.write(self._fd, rest[written:])
             self._size += total
+            self.failing = False
         except OSError as error:
             kept = self._cut_off_torn_entry(b"".join(pieces), written) if written else 0
             self._failed(error, total - kept)
@@ -132,4 +138,10 @@ class LogFile:
 
     def _failed(self, error: OSError, dropped: int) -> None:
         self.error = error.strerror or str(error)
-        self.dropped += dropped
+        if dropped:
+            self._dropped(dropped)
+
+    def _dropped(self, size: int) -> None:
+        self.dropped += size
+        self.failing = True
+        self.failed_at = time.monotonic()

@@ -19,7 +19,8 @@ from crio.conmon.files import Files
 from crio.conmon.journal import Journal
 from crio.conmon.logfile import LogFile
 from crio.conmon.loop import Loop
-from crio.conmon.oom import OomWatch, count_kills, read_kills
+from crio.conmon.oom import CGROUP_ROOT, OomWatch, count_kills, read_kills
+from crio.conmon.oomlog import killed_for_memory
 from crio.conmon.output import OutputStream
 from crio.conmon.packets import PROTOCOL, PacketError, decode, encode, send
 from crio.conmon.record import CRASH_FILE, EXIT_FILE, OOM_FILE, VERSION, exit_code_of, json_object, replace_file
@@ -34,7 +35,10 @@ if TYPE_CHECKING:
 
     from crio.conmon.packets import Packet, Value
 
+_KILL_IS_RECENT = 60.0
+"""Seconds; a kill in the kernel's log that is older was not the end of a container that has just ended."""
 _LINGER = 5.0
+_LOG_RECOVERED = 1.0
 _OOM_RECHECK = 0.05
 _LINE_PATIENCE = 0.005
 """How long the rest of a line is waited for: nobody sees it of a prompt, and a program's buffers tear fewer lines."""
@@ -63,6 +67,7 @@ class Service:
         self._oom: OomWatch | None = None
         self._stdin: ContainerInput | None = None
         self._trimmed_at = 0
+        self._log_failing = False
         self._over = False
         self._loop.handle(files.pidfd, self._ended)
         self._loop.handle(files.session, self._first_request)
@@ -85,10 +90,18 @@ class Service:
         quiet = not self._loop.turn(self.patience())
         for stream in self._streams:
             stream.settle()
+        if self._log is not None and self._log.failing is not self._log_failing:
+            self._tell_of_log(self._log)
         if self._oom is not None and self._oom.must_recheck:
             self._oom.recheck()
         elif quiet:
             self._trim()
+
+    def _tell_of_log(self, log: LogFile) -> None:
+        """It cannot be written, or can again; on a full disk a short line may fit between others, which is no news."""
+        if log.failing or time.monotonic() - log.failed_at > _LOG_RECOVERED:
+            self._log_failing = log.failing
+            self._serve_requests().announce_log(self._log_facts())
 
     def patience(self) -> float | None:
         """How long nothing may happen until there is something to do all the same."""
@@ -164,7 +177,9 @@ class Service:
             }
             listener = socket.socket(fileno=self._files.control)
             session = socket.socket(fileno=self._files.session)
-            self._control = ControlServer(self._loop, operations, listener, session)
+            self._control = ControlServer(
+                self._loop, operations, listener, session, log_news=self._spec.flag("log_news")
+            )
         return self._control
 
     def _first_oom(self, _events: int) -> None:
@@ -172,6 +187,7 @@ class Service:
         self._oom = OomWatch(self._loop, version, fd, self._oom_counter, self._oom_killed)
 
     def _oom_killed(self) -> None:
+        self._kills = max(self._kills, 1)
         self._keep(f"{self._spec.text('bundle')}/{OOM_FILE}", b"")
 
     # --- requests ---
@@ -185,11 +201,15 @@ class Service:
             "exited": self._over,
             "attached": self._attach.count if self._attach is not None else 0,
             "bytes_read": self._bytes_read(),
-            "log_dropped": self._log.dropped if self._log is not None else 0,
-            "log_error": self._log.error if self._log is not None else "",
+            **self._log_facts(),
             "journal_dropped": self._journal.dropped if self._journal is not None else 0,
             "oom_kills": max(self._kills, count_kills(self._oom_counter)),
         }
+
+    def _log_facts(self) -> Mapping[str, Value]:
+        if self._log is None:
+            return {"log_dropped": 0, "log_error": "", "log_failing": False}
+        return {"log_dropped": self._log.dropped, "log_error": self._log.error, "log_failing": self._log.failing}
 
     def _op_reopen_log(self, _request: Packet) -> Mapping[str, Value]:
         self._log_file().reopen()
@@ -211,6 +231,14 @@ class Service:
 
     # --- the end ---
 
+    def _all_kills(self, exit_code: int) -> int:
+        kills = max(self._kills, count_kills(self._oom_counter))
+        if kills or not exit_code or self._files.oom_counter < 0 or os.path.exists(self._oom_counter):
+            return kills
+        # The counter is gone. Whose pid it was, and whose group, is new for each container.
+        group = os.path.dirname(self._oom_counter).removeprefix(CGROUP_ROOT)
+        return int(killed_for_memory(self._pid, group, time.monotonic() - _KILL_IS_RECENT))
+
     def _finish(self) -> None:
         finished_at = time.time_ns()
         exit_code, signal_number = exit_code_of(children.status_of(self._pid))
@@ -218,7 +246,7 @@ class Service:
             self._first_output(0)
         for stream in self._streams:
             stream.drain()
-        kills = max(self._kills, count_kills(self._oom_counter))
+        kills = self._all_kills(exit_code)
         if kills:
             self._oom_killed()
         log = self._log_file()

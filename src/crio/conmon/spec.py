@@ -87,6 +87,7 @@ class MonitorSpec:
                 "log_tag": self.log_tag,
                 "log_labels": [f"{name}={value}" for name, value in self.log_labels.items()],
                 "journal": self.journal,
+                "log_news": True,
                 "timeout_ms": int(self.timeout * 1000),
                 "hold": hold,
             },

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from crio.base.errors import Cancelled, FailedPrecondition, Internal, ResourceExhausted
@@ -21,6 +22,19 @@ if TYPE_CHECKING:
     from crio.conmon.packets import Value
 
 _TIMEOUT = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class LogState:
+    """Whether output is being dropped because the log cannot be written, why, and how many bytes were until now."""
+
+    failing: bool = False
+    error: str = ""
+    dropped: int = 0
+
+    @classmethod
+    def from_packet(cls, packet: Packet) -> LogState:
+        return cls(packet.flag("log_failing"), packet.text("log_error"), packet.number("log_dropped"))
 
 
 class Monitor:
@@ -39,10 +53,15 @@ class Monitor:
         """The container's first process, in the host's pid namespace; 0 if unknown."""
         self.monitor_pid = monitor_pid
         """0 if the monitor is gone."""
+        self.log = LogState()
+        """As it was last told; see `on_log`."""
+        self.on_log: Callable[[LogState], None] | None = None
+        """Is called when the log becomes unwritable, and when it can be written again."""
         self._connection = connection
         self._record: ExitRecord | None = None
         self._pidfd = -1
         if connection is not None:
+            connection.on_log = self._log_changed
             try:
                 self._pidfd = os.pidfd_open(monitor_pid)
             except ProcessLookupError:
@@ -61,9 +80,11 @@ class Monitor:
             connection = None
         if connection is not None:
             try:
-                await connection.request("watch", {}, _TIMEOUT)
+                await connection.request("watch", {"log_news": True}, _TIMEOUT)
                 status = await connection.request("status", {}, _TIMEOUT)
-                return cls(container_id, bundle, status.number("pid"), status.number("monitor_pid"), connection)
+                monitor = cls(container_id, bundle, status.number("pid"), status.number("monitor_pid"), connection)
+                monitor.log = LogState.from_packet(status)
+                return monitor
             except MonitorGone:
                 # It ended between our looks.
                 connection.close()
@@ -73,6 +94,11 @@ class Monitor:
         gone = cls(container_id, bundle, pid, 0, None)
         gone._record = ExitRecord.read(bundle) or ExitRecord.lost()
         return gone
+
+    def _log_changed(self, packet: Packet) -> None:
+        self.log = LogState.from_packet(packet)
+        if self.on_log is not None:
+            self.on_log(self.log)
 
     @property
     def attach_path(self) -> str:

@@ -7,6 +7,7 @@ import hashlib
 import logging
 import time
 from collections.abc import Iterator
+from functools import partial
 from typing import Protocol
 
 from crio.api.runtime.v1 import api_pb2 as pb
@@ -15,7 +16,7 @@ from crio.base.failpoints import failpoint
 from crio.base.ids import resolve_prefix
 from crio.base.jobs import Job, JobTable
 from crio.base.tasks import TaskScope
-from crio.conmon.watch import Monitor
+from crio.conmon.watch import LogState, Monitor
 from crio.container.container import Container, State
 from crio.container.create import ContainerMaker
 from crio.container.events import Events
@@ -98,6 +99,9 @@ class ContainerManager:
         self._by_name[container.name] = container
         if monitor is not None:
             self._monitors[container.id] = monitor
+            monitor.on_log = partial(_tell_of_log, container)
+            if monitor.log.failing:
+                _tell_of_log(container, monitor.log)
             if container.exit is None:
                 self._watchers.spawn(container.short_id, self._watch(container, monitor))
         if container.exit is not None:
@@ -313,3 +317,19 @@ class ContainerManager:
         await self._watchers.stop()
         for monitor in self._monitors.values():
             monitor.close()
+
+
+def _tell_of_log(container: Container, state: LogState) -> None:
+    if state.failing:
+        log.warning(
+            "the log of container %s cannot be written, and output is dropped: %s; %s",
+            container.short_id,
+            state.error,
+            container.record.log_path,
+        )
+    else:
+        log.warning(
+            "the log of container %s is written again; %d bytes of output are not in it",
+            container.short_id,
+            state.dropped,
+        )

@@ -34,7 +34,9 @@ def test_what_was_before_does_not_count() -> None:
     assert not tells_kill(KILLED, 1107, GROUP, 23.2)
 
 
-@pytest.mark.parametrize("record", [b"", b";", b"6,1;x", b"6,1,abc,-;Memory", b"6,1,99999999,-;Killed process 1107 (sh)"])
+@pytest.mark.parametrize(
+    "record", [b"", b";", b"6,1;x", b"6,1,abc,-;Memory", b"6,1,99999999,-;Killed process 1107 (sh)"]
+)
 def test_other_records(record: bytes) -> None:
     assert not tells_kill(record, 1107, GROUP, 0.0)
 

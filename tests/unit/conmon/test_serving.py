@@ -13,9 +13,12 @@ import pytest
 
 from crio.base.errors import FailedPrecondition, Internal
 from crio.conmon.connection import Connection, connect
+from crio.conmon.watch import LogState, Monitor
 from monitor_bed import Bed, is_alive
 
 pytestmark = pytest.mark.root
+
+_BYTES_OF_20000_NUMBERS = 108_894
 
 
 async def test_prompt_without_newline_is_seen_at_once(bed: Bed) -> None:
@@ -125,6 +128,44 @@ async def test_full_disk_does_not_stop_the_container(bed: Bed) -> None:
         text = "".join(line[:-1].split(" ", 3)[3] + ("\n" if " F " in line else "") for line in lines)
         assert text.startswith("".join(f"{number}\n" for number in range(1, 500)))
         await monitor.wait_gone(10)
+    finally:
+        subprocess.run(["umount", full], check=True)
+
+
+async def test_full_disk_is_told_at_once_and_when_there_is_room_again(bed: Bed) -> None:
+    full = f"{bed.directory}/full"
+    os.mkdir(full)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", full], check=True)
+    try:
+        command = "seq 1 20000; while read line; do echo $line; done"
+        monitor = await bed.create(["sh", "-c", command], log_path=f"{full}/log", stdin=True)
+        told: asyncio.Queue[LogState] = asyncio.Queue()
+        monitor.on_log = told.put_nowait
+        await bed.start(monitor)
+        async with asyncio.timeout(30):
+            failing = await told.get()
+        assert (failing.failing, failing.error) == (True, "No space left on device")
+        assert failing.dropped > 0
+        adopted = bed.adopt(await Monitor.connect(monitor.id, monitor.bundle))
+        async with asyncio.timeout(30):
+            while (await adopted.status()).number("bytes_read") < _BYTES_OF_20000_NUMBERS:
+                await asyncio.sleep(0.02)
+        assert adopted.log.failing
+        adopted.on_log = told.put_nowait
+        os.truncate(f"{full}/log", 0)
+        await asyncio.sleep(1.1)  # a write that succeeds sooner may be a short line that found room
+        attached = monitor.open_attach()
+        await _send(attached, b"again\n")
+        async with asyncio.timeout(30):
+            good = [await told.get(), await told.get()]
+        assert [state.failing for state in good] == [False, False]
+        assert good[0].dropped >= failing.dropped
+        attached.close()
+        await monitor.close_stdin()
+        assert (await monitor.wait()).exit_code == 0
+        await monitor.wait_gone(10)
+        with open(f"{full}/log") as file:
+            assert file.read().endswith("stdout F again\n")
     finally:
         subprocess.run(["umount", full], check=True)
 
