@@ -21,6 +21,8 @@ from crio.wire.reference import DEFAULT_DOMAIN, Reference
 
 CONF_FILE = "/etc/containers/registries.conf"
 CONF_DIRECTORY = "/etc/containers/registries.conf.d"
+ALIASES_FILE = "/var/cache/containers/short-name-aliases.conf"
+"""Where podman and buildah note what a short name was chosen to mean; such a choice counts more than the files."""
 _MAX_FILE = 4 << 20
 _STAND_IN = "host.invalid"
 _V1_SECTIONS = ("search", "insecure", "block")
@@ -129,7 +131,7 @@ class Registries(msgspec.Struct, frozen=True):
         return list(dict.fromkeys(found))
 
 
-def load(environ: Mapping[str, str] = os.environ) -> Registries:
+def load(environ: Mapping[str, str] = os.environ, aliases_file: str = ALIASES_FILE) -> Registries:
     """The configuration of this machine, or of the files that the environment names.
 
     CONTAINERS_REGISTRIES_CONF and CONTAINERS_REGISTRIES_CONF_DIR name other places than /etc/containers/registries.conf
@@ -137,7 +139,9 @@ def load(environ: Mapping[str, str] = os.environ) -> Registries:
     """
     main = environ.get("CONTAINERS_REGISTRIES_CONF") or CONF_FILE
     directory = environ.get("CONTAINERS_REGISTRIES_CONF_DIR") or CONF_DIRECTORY
-    return merge(filter(None, map(_read, [main, *drop_ins(directory)])))
+    chosen = _read(aliases_file)
+    files = [*map(_read, [main, *drop_ins(directory)]), chosen and _File(aliases=chosen.aliases)]
+    return merge(filter(None, files))
 
 
 def drop_ins(directory: str) -> list[str]:

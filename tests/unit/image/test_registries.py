@@ -184,6 +184,13 @@ def test_load(tmp_path: Path) -> None:
     (directory / "10-c.conf").write_text('unqualified-search-registries = ["c.io"]')
     (directory / "99-no.txt").write_text("not toml at all")
     assert load(environ).search == ("b.io",)
+    chosen = tmp_path / "short-name-aliases.conf"
+    assert load(environ, str(chosen)) == load(environ)
+    main.write_text('[aliases]\n"tool" = "a.io/tool"\n"other" = "a.io/other"')
+    chosen.write_text('unqualified-search-registries = ["ignored.io"]\n[aliases]\n"tool" = "b.io/tool"')
+    found = load(environ, str(chosen))
+    assert found.aliases == {"tool": "b.io/tool", "other": "a.io/other"}
+    assert found.search == ("b.io",)
     main.write_bytes(b"\xff")
     with pytest.raises(InvalidArgument, match=r"registries\.conf"):
         load(environ)
