@@ -34,6 +34,7 @@ from crio.daemon.inspect import Inspect
 from crio.daemon.observation import Observation
 from crio.daemon.recovery import Recovery
 from crio.daemon.reload import Reloader
+from crio.daemon.store_start import open_store, outdated_images, remove_images
 from crio.image.service import ImageService
 from crio.inject.cdi import CdiRegistry
 from crio.inject.hooks import HookDirectories
@@ -52,11 +53,8 @@ from crio.security.host import gather
 from crio.security.seccomp import SeccompProfiles
 from crio.stats.podmetrics import PodMetrics
 from crio.stats.reader import StatsReader
-from crio.storage.check import check, repair
-from crio.storage.gc import collect
 from crio.storage.options import StoreOptions
 from crio.storage.options import load as load_store_options
-from crio.storage.store import Store
 from crio.streaming.server import StreamingServer, TlsFiles
 from crio.wire.sd_notify import Notifier
 
@@ -113,8 +111,9 @@ class Daemon:
             os.makedirs(path, mode=0o755, exist_ok=True)
         self._take_lock()
         zygote = asyncio.create_task(self._zygote.start())
-        self._store = await self._storage.run(Store.open, _store_options(config))
-        await self._storage.run(self._check_store)
+        last = marks.last_run(config.crio, __version__)
+        self._store = await self._storage.run(open_store, _store_options(config), config.crio, last)
+        outdated = outdated_images(self._store, config.crio, last)
         self._images = ImageService(config, self._store, self._storage, self._jobs, self._observation.metrics)
         self._runtimes = Runtimes(config.runtime, self._observation.runtime_called)
         await self._images.start()
@@ -124,21 +123,11 @@ class Daemon:
         await zygote
         self._build()
         await self._recover()
+        if outdated:
+            await self._storage.run(remove_images, self._store, outdated)
         self._reloader = self._make_reloader()
         await self._serve()
         self._tasks.spawn("chores", self._chores())
-
-    def _check_store(self) -> None:
-        """Remove what belongs to nothing; after a crash of the node also what is damaged, to be fetched again."""
-        collect(self._store)
-        crio = self._config.crio
-        if not (crio.internal_repair and marks.last_run(crio, __version__).unclean):
-            return
-        report = check(self._store, quick=True)
-        if report.damages:
-            log.warning("the node was not shut down cleanly: %d damaged items in the storage", len(report.damages))
-            for left in repair(self._store, report, remove_containers=True):
-                log.error("cannot repair the storage: %s", left)
 
     def _take_lock(self) -> None:
         """One daemon per state directory, whatever its socket: two would undo each other's pods."""

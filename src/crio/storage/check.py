@@ -1,7 +1,8 @@
 """What is wrong in a store, and how it is put right: `crio check`.
 
-`check` only reads. It reports `Damage`, which names what would have to go; `repair` removes that, containers before
-images before layers, and only containers if it may. A layer of an image that can be pulled again is no loss.
+Opening the store has already undone what interrupted pulls left (`Store.cleaned`). `check` only reads. It reports
+`Damage`, which names what would have to go; `repair` removes that, containers before images before layers, and only
+containers if it may. A layer of an image that can be pulled again is no loss.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 import msgspec
 
 from crio.base.errors import CrioError, FailedPrecondition, NotFound
-from crio.storage import verify
+from crio.storage import gc, verify
 from crio.storage.records import ContainerRecord, ImageRecord, LayerRecord
 from crio.storage.store import Store
 from crio.storage.verify import Rules
@@ -31,6 +32,8 @@ class Subject(enum.Enum):
     LAYER = "layer"
     IMAGE = "image"
     CONTAINER = "container"
+    FILES = "files"
+    """What no record names: left by a crash, or by a record that was lost."""
 
 
 class Damage(msgspec.Struct, frozen=True):
@@ -86,6 +89,7 @@ def check(store: Store, *, quick: bool = False, age: float = DEFAULT_AGE) -> Rep
         problems = list(_container_problems(container, layers, bad, known_images))
         damages += [Damage(Subject.CONTAINER, container.id, problem) for problem in problems]
     damages += _unreferenced(store, layers, images, containers, age)
+    damages += [Damage(Subject.FILES, path, "no record names them") for path in gc.find(store)]
     checked = {Subject.LAYER: len(layers), Subject.IMAGE: len(images), Subject.CONTAINER: len(containers)}
     return Report(tuple(damages), checked)
 
@@ -96,8 +100,7 @@ def repair(store: Store, report: Report, *, remove_containers: bool = False) -> 
     Containers are only removed with `remove_containers`; without it an image or layer that one uses stays as well.
     """
     left: list[Damage] = []
-    order = (Subject.CONTAINER, Subject.IMAGE, Subject.LAYER)
-    by_subject = {subject: [damage for damage in report.damages if damage.subject is subject] for subject in order}
+    by_subject = {subject: [damage for damage in report.damages if damage.subject is subject] for subject in Subject}
     for damage in by_subject[Subject.CONTAINER]:
         if not remove_containers:
             left.append(damage)
@@ -109,6 +112,10 @@ def repair(store: Store, report: Report, *, remove_containers: bool = False) -> 
     depth = {layer.id: _depth(store, layer) for layer in store.layers()}
     for damage in sorted(by_subject[Subject.LAYER], key=lambda damage: -depth.get(damage.id, 0)):
         left += _attempt(damage, store.remove_layer)
+    if by_subject[Subject.FILES]:
+        gc.collect(store)
+        still = set(gc.find(store))
+        left += [damage for damage in by_subject[Subject.FILES] if damage.id in still]
     return left
 
 

@@ -28,35 +28,47 @@ _UNFINISHED = re.compile(r"\.tmp-.+")
 
 def collect(store: Store) -> list[str]:
     """Remove layers, directories, blobs and half-written files that belong to nothing; the ids and paths that went."""
-    removed: list[str] = []
+    removed = _walk(store, remove=True)
+    for home in store.driver.writable_homes:
+        tempdirs.remove_stale(os.path.join(home, "tempdirs"))
+    store.layer_store.trash.empty()
+    return removed
+
+
+def find(store: Store) -> list[str]:
+    """What `collect` would remove."""
+    return _walk(store, remove=False)
+
+
+def _walk(store: Store, *, remove: bool) -> list[str]:
+    found: list[str] = []
     layers = store.layer_store
     with layers.table.writing() as layer_edit:
         for id in _without_container(store, layer_edit.now.by_id):
-            log.info("removing layer %s of a container that was never recorded", id)
-            layers.remove(layer_edit, [id], lasting=False)
-            removed.append(id)
+            found.append(id)
+            if remove:
+                log.info("removing layer %s of a container that was never recorded", id)
+                layers.remove(layer_edit, [id], lasting=False)
         known = layer_edit.now.by_id
         for id in list(store.driver.layer_ids()):
-            if id not in known:
+            if id in known:
+                continue
+            found.append(id)
+            if remove:
                 log.info("removing the files of layer %s, which no record names", id)
                 layers.unmount(id, wholly=True)
                 store.driver.remove(id, layers.discard)
-                removed.append(id)
         for directory in layers.directories:
-            removed += _remove(directory, lambda name: _layer_garbage(name, known), layer_edit.now.by_id)
-        store.driver.repair_links()
+            found += _look(directory, lambda name: _layer_garbage(name, known), known, remove=remove)
+        if remove:
+            store.driver.repair_links()
     with store.image_store.table.writing() as image_edit:
-        images = image_edit.now.by_id
         for directory in store.image_store.directories:
-            removed += _remove(directory, lambda name: bool(_ID.fullmatch(name)), images)
+            found += _look(directory, _is_id, image_edit.now.by_id, remove=remove)
     with store.container_store.table.writing() as container_edit:
-        containers = container_edit.now.by_id
         for directory in store.container_store.directories:
-            removed += _remove(directory, lambda name: bool(_ID.fullmatch(name)), containers)
-    for home in store.driver.writable_homes:
-        tempdirs.remove_stale(os.path.join(home, "tempdirs"))
-    layers.trash.empty()
-    return removed
+            found += _look(directory, _is_id, container_edit.now.by_id, remove=remove)
+    return found
 
 
 def _without_container(store: Store, layers: Mapping[str, LayerRecord]) -> list[str]:
@@ -73,23 +85,29 @@ def _without_container(store: Store, layers: Mapping[str, LayerRecord]) -> list[
 
 def _layer_garbage(name: str, known: Iterable[str]) -> bool:
     split = _TAR_SPLIT.fullmatch(name)
-    return (split is not None and split[1] not in known) or bool(_ID.fullmatch(name))
+    return (split is not None and split[1] not in known) or _is_id(name)
 
 
-def _remove(directory: str, belongs_here: Callable[[str], bool], known: Iterable[str]) -> list[str]:
-    """Remove the entries of one directory that have the form of the store's own and no record.
+def _is_id(name: str) -> bool:
+    return _ID.fullmatch(name) is not None
+
+
+def _look(directory: str, belongs_here: Callable[[str], bool], known: Iterable[str], *, remove: bool) -> list[str]:
+    """The entries of one directory that have the form of the store's own and no record; removed, if so wished.
 
     Half-written index files are always garbage: their writer held the lock that is held now.
     """
-    removed: list[str] = []
+    found: list[str] = []
     for name in os.listdir(directory):
         path = os.path.join(directory, name)
         if name in known or not (_UNFINISHED.fullmatch(name) or belongs_here(name)):
+            continue
+        found.append(path)
+        if not remove:
             continue
         log.info("removing %s, which no record names", path)
         if stat.S_ISDIR(os.lstat(path).st_mode):
             delete_tree(path)
         else:
             os.unlink(path)
-        removed.append(path)
-    return removed
+    return found

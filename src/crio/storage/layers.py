@@ -157,13 +157,12 @@ class LayerStore:
         return os.path.join(self._content_directory, f"{id}.tar-split.gz")
 
     def clean(self) -> list[str]:
-        """Remove what writers left that died: incomplete layers and staging directories; ids of the layers."""
-        for directory in self.directories:
-            tempdirs.remove_stale(os.path.join(directory, "tmp"))
-        for home in self.driver.writable_homes:
-            tempdirs.remove_stale(os.path.join(home, "tempdirs"))
+        """Remove what writers left that died: incomplete layers and staging directories; what went, in words."""
+        places = [os.path.join(directory, "tmp") for directory in self.directories]
+        places += [os.path.join(home, "tempdirs") for home in self.driver.writable_homes]
+        removed = [f"unfinished work in {place}" for place in places if tempdirs.remove_stale(place)]
         if not any(record.incomplete for record in self.table.snapshot().by_id.values()):
-            return []
+            return removed
         with self.table.writing() as edit:
             dead = [record.id for record in edit.now.by_id.values() if record.incomplete]
             for id in dead:
@@ -172,7 +171,7 @@ class LayerStore:
                 edit.drop(id)
             edit.save()
         self.trash.empty()
-        return dead
+        return removed + [f"layer {id}, which was not complete" for id in dead]
 
     def add_image_layer(
         self, edit: Edit[LayerRecord], record: LayerRecord, staged: str | None, place_content: Callable[[], None]

@@ -63,6 +63,8 @@ class Store:
         self._graph_lock = graph_lock
         self._syncer = syncer
         self._accounts = Accounts(driver)
+        self.cleaned: Sequence[str] = ()
+        """What opening it has removed: the rest of pulls whose process died."""
 
     @classmethod
     def open(cls, options: StoreOptions) -> Store:
@@ -121,10 +123,12 @@ class Store:
             undo.callback(containers.close)
             for table in (layers.table, images.table, containers.table):
                 table.heal()
-            layers.clean()
+            cleaned = layers.clean()
             layers.attach_home()
             undo.pop_all()
-        return cls(options, driver, layers, images, containers, graph_lock, syncer)
+        store = cls(options, driver, layers, images, containers, graph_lock, syncer)
+        store.cleaned = cleaned
+        return store
 
     def close(self) -> None:
         """Wait for deletions and let go of everything. Containers stay mounted."""

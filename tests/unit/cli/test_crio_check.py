@@ -11,8 +11,8 @@ import pytest
 
 from crio.base.ids import new_id
 from crio.cli.crio import main
-from crio.cli.crio_commands.wipe import clear_storage
 from crio.linux.mount import mounts_below, unmount_below
+from crio.storage.clearing import clear_storage
 from crio.storage.options import StoreOptions
 from crio.storage.store import Store
 
@@ -101,6 +101,19 @@ def test_clearing_stops_at_mounted_containers_unless_forced(node: Node, capsys: 
     clear_storage(str(node.storage), unmount=True)
     assert mounts_below(str(node.storage)) == []
     assert os.listdir(node.storage) == []
+
+
+def test_what_an_interrupted_pull_left_is_told(node: Node, capsys: pytest.CaptureFixture[str]) -> None:
+    (node.storage / "overlay/tempdirs/temp-dir-dead").mkdir(parents=True)
+    stray = node.storage / "overlay-images" / new_id()
+    stray.mkdir()
+    assert node.check() == 1
+    output = capsys.readouterr().out
+    assert "removed unfinished work in" in output
+    assert f"files {stray}: no record names them" in output
+    assert node.check("--repair") == 0
+    assert node.check() == 0
+    assert not stray.exists()
 
 
 @pytest.mark.parametrize("age", ["-1h", "day", ""])

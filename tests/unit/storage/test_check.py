@@ -142,3 +142,34 @@ def test_read_only_stores_are_looked_at_but_left(place: Path, tar: TarMaker, add
         assert len(report.damages) == 2
         assert repair(store, report) == list(report.damages)[::-1]
         assert store.image(image.id)
+
+
+def test_content_without_a_record(store: Store, image: ImageRecord) -> None:
+    lost = new_id()
+    store.driver.create(lost, image.layer, staged=None, image=False, discard=store.layer_store.discard)
+    blobs = Path(store.image_store.directories[0], new_id())
+    blobs.mkdir()
+    report = check(store, quick=True)
+    assert found(report) == {(Subject.FILES, lost), (Subject.FILES, str(blobs))}
+    assert blobs.exists()
+    assert repair(store, report) == []
+    assert not blobs.exists()
+    assert check(store).healthy
+
+
+def test_an_interrupted_pull_is_undone_by_opening(options: StoreOptions, tar: TarMaker) -> None:
+    with Store.open(options) as store:
+        with store.stage_layer() as writer:
+            writer.write(tar(("x", b"")))
+            layer = writer.commit(None)
+        with store.layer_store.table.writing() as edit:
+            edit.put(replaced(layer, flags={"incomplete": True}))
+            edit.save()
+        staging = Path(options.graphroot, "overlay/tempdirs")
+        (staging / "temp-dir-dead").mkdir(parents=True)
+    with Store.open(options) as store:
+        assert store.cleaned == [
+            f"unfinished work in {staging}",
+            f"layer {layer.id}, which was not complete",
+        ]
+        assert check(store).healthy

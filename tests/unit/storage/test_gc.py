@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from crio.base.ids import new_id
-from crio.storage.gc import collect
+from crio.storage.gc import collect, find
 from crio.storage.records import ImageRecord
 from crio.storage.store import Store
 
@@ -45,8 +45,12 @@ def test_what_no_record_names_goes(store: Store, tar: TarMaker, add_image: Image
     for path in garbage + others:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("x")
+    seen = find(store)
+    assert all(path.exists() for path in garbage)
     removed = collect(store)
+    assert removed == seen
     assert len(removed) == 6
+    assert find(store) == []
     assert not any(path.exists() for path in garbage)
     assert all(path.exists() for path in others)
     assert list(store.driver.layer_ids()) == [image.layer]

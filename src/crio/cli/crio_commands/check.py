@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 def run(call: Call) -> int:
     """0: whole, or mended; 1: damage is left. --wipe with --repair clears the storage when damage would be left."""
     from crio.cli.crio_commands.store import refuse_beside_daemon
-    from crio.cli.crio_commands.wipe import clear_storage
     from crio.config import load
+    from crio.storage.clearing import clear_storage
 
     config = load(call.global_flags, check_host=False).config
     force, mend = call.switch("force"), call.switch("repair")
@@ -44,6 +44,8 @@ def _check(config: Config, *, quick: bool, age: float, mend: bool, force: bool) 
     from crio.storage.check import check, repair
 
     with opened(config) as store:
+        for removed in store.cleaned:
+            print(f"removed {removed}")
         report = check(store, quick=quick, age=age)
         print(report)
         if report.healthy or not mend:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import socket
 from collections.abc import Iterator
 
 from crio.base.errors import FailedPrecondition
 from crio.config import Config
-from crio.linux.mount import mounts_below
 from crio.storage import options
 from crio.storage.store import Store
 
@@ -50,11 +48,3 @@ def refuse_beside_daemon(config: Config, what: str) -> None:
         except OSError:
             return
     raise FailedPrecondition(f"cannot {what}: crio runs at {config.api.listen}; stop it first")
-
-
-def containers_below(root: str) -> list[str]:
-    """Mount points below the storage that are containers', of any tool."""
-    # The driver keeps its own directory mounted on itself, one level below the root; that is no container.
-    depth = os.path.realpath(root).count("/") + 1
-    points = [info.mount_point for info in mounts_below(os.path.realpath(root), include_itself=False)]
-    return [point for point in points if point.count("/") > depth]

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import crio
-from crio.base.errors import CrioError, FailedPrecondition
+from crio.base.errors import CrioError
 from crio.base.files import write_atomic
 from crio.cli.crio_commands.command import Call
 
@@ -25,6 +25,7 @@ def run(call: Call) -> int:
     from crio.cli.crio_commands.store import refuse_beside_daemon
     from crio.config import load
     from crio.config.marks import last_run
+    from crio.storage.clearing import clear_storage
 
     config = load(call.global_flags, check_host=False).config
     force = call.switch("force")
@@ -45,29 +46,6 @@ def run(call: Call) -> int:
         print("nothing to do: the node was not rebooted")
         return 0
     return _remove(config, images=force or last.upgraded)
-
-
-def clear_storage(root: str, *, unmount: bool = False) -> None:
-    """Remove everything below the storage directory.
-
-    What is mounted there, which is how running containers show, is FailedPrecondition, or detached with `unmount`.
-    """
-    from crio.cli.crio_commands.store import containers_below
-    from crio.linux.mount import unmount_below
-    from crio.storage.deletion import delete_tree
-
-    running = containers_below(root)
-    if running and not unmount:
-        raise FailedPrecondition(f"cannot clear {root}: {running[0]} is mounted; stop the containers that use it")
-    unmount_below(os.path.realpath(root), include_itself=False)
-    for name in os.listdir(root) if os.path.isdir(root) else ():
-        path = os.path.join(root, name)
-        if os.path.isdir(path) and not os.path.islink(path):
-            delete_tree(path)
-            if os.path.lexists(path):
-                raise FailedPrecondition(f"cannot clear {root}: {path} could not be deleted; the log says why")
-        else:
-            os.unlink(path)
 
 
 def _remove(config: Config, *, images: bool) -> int:

@@ -10,13 +10,14 @@ import contextlib
 import errno
 import logging
 import os
-import tempfile
+import threading
 from collections.abc import Callable, Iterator, Sequence
 
 from crio.base.errors import CrioError, FailedPrecondition
 from crio.linux import mount as mnt
 from crio.linux.overlay import OverlayMount, mount_overlay
 from crio.linux.user_namespace import open_user_namespace
+from crio.storage.deletion import delete_tree
 from crio.storage.idmaps import IdMaps, lines
 from crio.storage.records import IdMapEntry
 
@@ -64,14 +65,14 @@ def shifted_homes(homes: Sequence[str], place: str, maps: IdMaps) -> Iterator[Ca
 def can_shift(homes: Sequence[str]) -> bool:
     """Whether layers in these directories can be mounted so: tried with an overlay of each."""
     maps = IdMaps(_PROBE, _PROBE)
+    place = os.path.join(os.path.dirname(homes[0]), f".crio-probe-{os.getpid()}-{threading.get_ident()}")
+    target = os.path.join(place, "merged")
     try:
-        with tempfile.TemporaryDirectory(prefix=".crio-probe-", dir=os.path.dirname(homes[0])) as place:
-            target = os.path.join(place, "merged")
-            os.mkdir(target)
-            with shifted_homes(homes, os.path.join(place, "mapped"), maps) as shifted:
-                lowers = [shifted(os.path.realpath(home) + "/l") for home in homes]
-                mount_overlay(OverlayMount(target, [*lowers, target]), home=homes[0])
-                mnt.umount(target, mnt.MNT_DETACH | mnt.UMOUNT_NOFOLLOW)
+        os.makedirs(target, mode=0o700)
+        with shifted_homes(homes, os.path.join(place, "mapped"), maps) as shifted:
+            lowers = [shifted(os.path.realpath(home) + "/l") for home in homes]
+            mount_overlay(OverlayMount(target, [*lowers, target]), home=homes[0])
+            mnt.umount(target, mnt.MNT_DETACH | mnt.UMOUNT_NOFOLLOW)
     except (OSError, CrioError) as error:
         code = error.errno if isinstance(error, OSError) else 0
         log.log(
@@ -81,4 +82,6 @@ def can_shift(homes: Sequence[str]) -> bool:
             error,
         )
         return False
+    finally:
+        delete_tree(place)
     return True
