@@ -90,8 +90,8 @@ def install(layout: Layout, wheels: str = "") -> None:
     if not os.path.exists(os.path.join(SOURCE, "pyproject.toml")):
         raise FailedPrecondition(f"cannot install: {SOURCE} is no checkout of the source")
     _make_environment(layout, wheels)
-    installed = [file.path for file in _files(layout) if _write(layout, file) and not file.administrators]
-    _write(layout, File(layout.manifest, "".join(f"{path}\n" for path in installed)))
+    installed = [file.path for file in files(layout) if write(layout, file) and not file.administrators]
+    write(layout, File(layout.manifest, "".join(f"{path}\n" for path in installed)))
     print(f"installed below {layout.below(layout.prefix)}")
     if not layout.destdir:
         print("next: systemctl daemon-reload && systemctl enable --now crio")
@@ -115,19 +115,20 @@ def _make_environment(layout: Layout, wheels: str) -> None:
     target = layout.below(layout.environment)
     python = os.path.join(target, "bin", "python")
     if not os.path.exists(python):
-        _call([getattr(sys, "_base_executable", sys.executable), "-m", "venv", target])
+        call([getattr(sys, "_base_executable", sys.executable), "-m", "venv", target])
     pip = [python, "-m", "pip", "install", "-q", "--disable-pip-version-check", "--no-warn-script-location"]
     if wheels:
         pip += ["--no-index", "--find-links", wheels, "--upgrade", "crio"]
     else:
         pip += ["--upgrade", SOURCE]
-    _call(pip)
+    call(pip)
     # The source may have changed without a new version, which pip takes for the same.
     if not wheels:
-        _call([*pip[:-2], "--force-reinstall", "--no-deps", SOURCE])
+        call([*pip[:-2], "--force-reinstall", "--no-deps", SOURCE])
 
 
-def _files(layout: Layout) -> Iterator[File]:
+def files(layout: Layout) -> Iterator[File]:
+    """Everything but the Python environment, which must be there already: it prints manuals and completions."""
     prefix = layout.prefix
     for name, module in PROGRAMS.items():
         launcher = _LAUNCHER.format(python=f"{layout.environment}/bin/python", module=module)
@@ -172,7 +173,7 @@ def _print(layout: Layout, program: str, *arguments: str) -> str:
 
 def _print_code(layout: Layout, code: str, *arguments: str) -> str:
     python = os.path.join(layout.below(layout.environment), "bin", "python")
-    return _call([python, "-I", "-c", code, *arguments])
+    return call([python, "-I", "-c", code, *arguments])
 
 
 def _build_facts() -> dict[str, str]:
@@ -180,8 +181,8 @@ def _build_facts() -> dict[str, str]:
         return {}
     git = ["git", "-C", SOURCE, "-c", f"safe.directory={SOURCE}"]
     try:
-        commit, date = _call([*git, "log", "-1", "--format=%H %cI"]).split()
-        state = "dirty" if _call([*git, "status", "--porcelain", "--untracked-files=no"]).strip() else "clean"
+        commit, date = call([*git, "log", "-1", "--format=%H %cI"]).split()
+        state = "dirty" if call([*git, "status", "--porcelain", "--untracked-files=no"]).strip() else "clean"
     except (ProcessFailed, OSError):
         return {}
     return {"git_commit": commit, "git_commit_date": date, "git_tree_state": state}
@@ -195,7 +196,7 @@ def _has_network(layout: Layout, own: str) -> bool:
     return any(name.endswith((".conflist", ".conf", ".json")) and name != own for name in names)
 
 
-def _write(layout: Layout, file: File) -> bool:
+def write(layout: Layout, file: File) -> bool:
     """Whether the file is now as wanted; an administrator's is left alone."""
     path = layout.below(file.path)
     if file.administrators and os.path.lexists(path):
@@ -215,7 +216,7 @@ def _contrib(*names: str) -> str:
         return file.read()
 
 
-def _call(argv: Sequence[str]) -> str:
+def call(argv: Sequence[str]) -> str:
     """The output of a program that must succeed."""
     return asyncio.run(run(argv, timeout=_TIMEOUT, env=os.environ)).stdout.decode()
 

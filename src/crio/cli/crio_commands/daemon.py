@@ -5,8 +5,10 @@ from __future__ import annotations
 import gc
 import os
 import sys
+from collections.abc import Mapping
 
-from crio.cli.crio_commands.command import Call
+from crio.cli.crio_commands.command import Call, FlagValues
+from crio.cli.crio_commands.table import PROCESS_FLAGS
 
 
 def run(call: Call) -> int:
@@ -16,12 +18,23 @@ def run(call: Call) -> int:
 
     _join_mount_namespace(os.environ.get("KUBENSMNT", ""))
     flags = {name: value for name, value in call.global_flags.items() if name not in ("help", "version")}
-    loaded = load(flags)
+    loaded = load({**_from_environment(os.environ), **flags})
     for warning in loaded.warnings:
         print(f"crio: warning: {warning}", file=sys.stderr)
     from crio.daemon.main import main
 
     return main(loaded)
+
+
+def _from_environment(environ: Mapping[str, str]) -> FlagValues:
+    """Flags that are no keys of crio.conf, from their variables; `load` reads those of keys and of its own files."""
+    found: dict[str, str | bool | list[str]] = {}
+    for flag in PROCESS_FLAGS:
+        value = environ.get(flag.env, "") if flag.env else ""
+        if not value or flag.name in ("config", "config-dir", "runtimes"):
+            continue
+        found[flag.name] = value if flag.value else value.lower() in ("1", "t", "true")
+    return found
 
 
 def _join_mount_namespace(path: str) -> None:
