@@ -278,7 +278,7 @@ class ContainerMaker:
         return self._store.mount_container(record.id)
 
     async def _artifact_profile(self, sandbox: Sandbox, container: Container, image: ImageInfo) -> bytes | None:
-        """The seccomp profile of an OCI artifact, if an annotation names one; it is pulled where it is not there yet."""
+        """The seccomp profile of an OCI artifact, if an annotation names one; pulled if it is not there yet."""
         runtime = self._config().runtime
         handler = runtime.runtimes[container.record.handler]
         reference = artifact_reference(
@@ -413,6 +413,11 @@ class ContainerMaker:
             log_to_journald=config.runtime.log_to_journald,
             timeout=handler.container_create_timeout,
         )
+
+    @property
+    def stop_patience(self) -> float:
+        """Seconds of SIGKILL after which a stop is given up: crio.conf's ctr_stop_timeout."""
+        return float(self._config().runtime.ctr_stop_timeout)
 
     def plan_update(self, container: Container, change: pb.LinuxContainerResources) -> Update:
         """What a change of the container's limits means. Raises InvalidArgument."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
 _MOST = 3
+_MAX_DESCRIPTOR = 1 << 20
+_MAX_MOUNTINFO = 8 << 20
 
 
 def diagnose(pid: int, group: Sequence[int]) -> str:
@@ -31,7 +34,46 @@ def _stuck(pid: int) -> str:
         what += f", waiting in {where}"
     if stack:
         what += f" (stack: {' < '.join(stack)})"
+    if file := _file_in_use(pid):
+        what += f", using {file}"
     return what
+
+
+def _file_in_use(pid: int) -> str:
+    """The file that a process' system call is about, and the mount that it lies on; "" if that cannot be told.
+
+    Nothing here asks the file system itself, which may be what hangs.
+    """
+    words = _read(pid, "syscall").split()
+    if len(words) < 2 or not words[1].startswith("0x"):
+        return ""
+    # Of most calls that wait for a file system the first argument is a descriptor.
+    descriptor = int(words[1], 16)
+    if descriptor > _MAX_DESCRIPTOR:
+        return ""
+    try:
+        path = os.readlink(f"/proc/{pid}/fd/{descriptor}")
+    except OSError:
+        return ""
+    fields = dict(line.split(":\t", 1) for line in _read(pid, f"fdinfo/{descriptor}").splitlines() if ":\t" in line)
+    mount = _mount(pid, fields.get("mnt_id", "").strip())
+    return f"{path} ({mount})" if mount else path
+
+
+def _mount(pid: int, mount_id: str) -> str:
+    """ "nfs4 server:/export at /data": one mount of a process, by its number."""
+    if not mount_id:
+        return ""
+    try:
+        with open(f"/proc/{pid}/mountinfo", "rb") as file:
+            for line in file.read(_MAX_MOUNTINFO).decode("utf-8", "replace").splitlines():
+                left, _, right = line.partition(" - ")
+                if left.startswith(f"{mount_id} "):
+                    kind, source, *_ = [*right.split(" "), ""]
+                    return f"{kind} {source} at {left.split(' ')[4]}"
+    except OSError:
+        pass
+    return ""
 
 
 def _read(pid: int, name: str) -> str:

@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator, Callable
 import msgspec
 
 from crio.api.runtime.v1 import api_pb2 as pb
+from crio.sandbox.sandbox import Sandbox
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +33,8 @@ class Event(msgspec.Struct, frozen=True):
     number: int
     kind: pb.ContainerEventType.ValueType
     container_id: str
-    sandbox_id: str
+    sandbox: Sandbox
+    """The pod, also after it is removed."""
     at: int
     """Unix nanoseconds."""
     clock: float
@@ -47,10 +49,10 @@ class Events:
         self._number = 0
         self._dropped = dropped
 
-    def tell(self, kind: pb.ContainerEventType.ValueType, container_id: str, sandbox_id: str) -> None:
-        """Record an event and hand it to all listeners."""
+    def tell(self, kind: pb.ContainerEventType.ValueType, container_id: str, sandbox: Sandbox) -> None:
+        """Record an event and hand it to all listeners. For a change of the pod itself, `container_id` is its id."""
         self._number += 1
-        event = Event(self._number, kind, container_id, sandbox_id, time.time_ns(), time.monotonic())
+        event = Event(self._number, kind, container_id, sandbox, time.time_ns(), time.monotonic())
         self._history.append(event)
         for listener in self._listeners:
             listener.put(event)

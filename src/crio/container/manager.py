@@ -138,7 +138,9 @@ class ContainerManager:
             container.save()
 
     def _tell(self, kind: pb.ContainerEventType.ValueType, container: Container) -> None:
-        self._events.tell(kind, container.id, container.record.sandbox_id)
+        sandbox = self._sandboxes.find(container.record.sandbox_id)
+        if sandbox is not None:
+            self._events.tell(kind, container.id, sandbox)
 
     async def _end_rest(self, container: Container) -> None:
         try:
@@ -234,7 +236,7 @@ class ContainerManager:
 
         async def work(job: Job) -> None:
             with job.step("signal"):
-                await stop_process(container, self.runtime(container), self._maker.cgroups)
+                await stop_process(container, self.runtime(container), self._maker.cgroups, self._maker.stop_patience)
 
         await self._jobs.run("StopContainer", container.name, work, key=f"stop/{container.id}", deadline=deadline)
 

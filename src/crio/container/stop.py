@@ -32,10 +32,12 @@ def shorten(container: Container, timeout: float) -> None:
         container.stop_changed.set()
 
 
-async def stop_process(container: Container, runtime: OciRuntime, cgroups: CgroupFs) -> None:
+async def stop_process(
+    container: Container, runtime: OciRuntime, cgroups: CgroupFs, patience: float = KILL_PATIENCE
+) -> None:
     """End the container's process by `container.stop_deadline` (see `shorten`); returns when it is gone.
 
-    Raises DeadlineExceeded with a diagnosis if SIGKILL does not help within KILL_PATIENCE.
+    Raises DeadlineExceeded with a diagnosis if SIGKILL does not help within `patience` seconds.
     """
     loop = asyncio.get_running_loop()
     try:
@@ -43,7 +45,7 @@ async def stop_process(container: Container, runtime: OciRuntime, cgroups: Cgrou
             await _signal(container, runtime, container.record.stop_signal)
             await _wait_until_deadline(container)
         if not container.exited.is_set():
-            await _kill(container, runtime, cgroups)
+            await _kill(container, runtime, cgroups, patience)
     finally:
         container.stop_deadline = None
 
@@ -63,10 +65,10 @@ async def _wait_until_deadline(container: Container) -> None:
                 wait.cancel()
 
 
-async def _kill(container: Container, runtime: OciRuntime, cgroups: CgroupFs) -> None:
+async def _kill(container: Container, runtime: OciRuntime, cgroups: CgroupFs, patience: float) -> None:
     container.execs_refused = True
     loop = asyncio.get_running_loop()
-    give_up = loop.time() + KILL_PATIENCE
+    give_up = loop.time() + patience
     pause = _FIRST_WAIT
     while not container.exited.is_set():
         if cgroups.frozen(container.record.cgroup_path):
@@ -78,8 +80,9 @@ async def _kill(container: Container, runtime: OciRuntime, cgroups: CgroupFs) ->
         except TimeoutError:
             if loop.time() > give_up:
                 raise DeadlineExceeded(
-                    f"cannot stop container {container.short_id}: it survives SIGKILL since {KILL_PATIENCE:.0f} s; "
+                    f"cannot stop container {container.short_id}: it survives SIGKILL since {patience:.0f} s; "
                     + diagnose(container.record.pid, cgroups.processes(container.record.cgroup_path))
+                    + f"; its control group is {container.record.cgroup_path}"
                 ) from None
         pause = min(pause * 2, _LONGEST_WAIT)
 

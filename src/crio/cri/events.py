@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 from crio.api.runtime.v1 import api_pb2 as pb
-from crio.base.errors import NotFound
 from crio.cri import encode
 from crio.cri.node import Node
 from crio.rpc.service import Context
@@ -19,13 +18,8 @@ async def get_container_events(
         response = pb.ContainerEventResponse(
             container_id=event.container_id, container_event_type=event.kind, created_at=event.at
         )
-        try:
-            sandbox = node.sandboxes.get(event.sandbox_id)
-        except NotFound:
-            pass
-        else:
-            response.pod_sandbox_status.CopyFrom(encode.sandbox_status(sandbox))
-            response.containers_statuses.extend(
-                encode.container_status(container) for container in node.containers.of_sandbox(sandbox.id)
-            )
+        response.pod_sandbox_status.CopyFrom(encode.sandbox_status(event.sandbox))
+        response.containers_statuses.extend(
+            encode.container_status(container) for container in node.containers.of_sandbox(event.sandbox.id)
+        )
         yield response

@@ -125,7 +125,7 @@ class Recovery:
                 )
 
     async def _sweep_namespaces(self) -> None:
-        for kind in ("netns", "ipcns", "utsns"):
+        for kind in ("netns", "ipcns", "utsns", "userns"):
             directory = os.path.join(self._sandboxes.settings.namespaces_dir, kind)
             for path in _records(directory):
                 if self._sandboxes.find(os.path.basename(path)) is None and kind != "netns":

@@ -19,6 +19,7 @@ from crio.base.jobs import JobTable
 from crio.base.tasks import TaskScope
 from crio.config import Config, LoadedConfig, default_config, load, marks
 from crio.config.printer import print_config
+from crio.config.validate import parse_cpuset
 from crio.conmon.client import ZygoteClient
 from crio.container.create import ContainerMaker, MakerRooms, MakerSettings
 from crio.container.events import Events
@@ -41,7 +42,7 @@ from crio.inject.hooks import HookDirectories
 from crio.linux import cgroup
 from crio.network import hostport
 from crio.network.hostport import HostPorts
-from crio.network.manager import Network
+from crio.network.manager import Network, TimeLimits
 from crio.rpc.client import Client
 from crio.rpc.server import Server
 from crio.runtime.handlers import Runtimes
@@ -96,6 +97,7 @@ class Daemon:
             default_network=config.network.cni_default_network,
             state_dir=os.path.join(self._persistent, "network"),
             status_grace_period=config.network.cni_status_grace_period,
+            limits=TimeLimits(add=config.network.cni_add_timeout, delete=config.network.cni_del_timeout),
             observer=self._observation.plugin_called,
         )
         self._host_ports = HostPorts(_host_port_table(self._persistent))
@@ -181,6 +183,7 @@ class Daemon:
         )
         self._sandboxes.containers = self._containers
         self._images.artifacts.user_of = lambda artifact_id: user_of_artifact(self._containers, artifact_id)
+        self._sandboxes.tell = lambda kind, sandbox: self._events.tell(kind, sandbox.id, sandbox)
         notifiers.stop = self._containers.stop_soon
         self._execs = Execs(self._containers, self._zygote)
         self._streams = StreamingServer(
@@ -333,6 +336,7 @@ class Daemon:
             lowest_uid=runtime.minimum_mappable_uid,
             lowest_gid=runtime.minimum_mappable_gid,
             workloads=runtime.workloads,
+            infra_cpus=parse_cpuset(runtime.infra_ctr_cpuset) if runtime.infra_ctr_cpuset else frozenset(),
             unconfined_on_host_network=runtime.hostnetwork_disable_selinux,
         )
 
@@ -360,7 +364,8 @@ class Daemon:
             stack.push_async_callback(asyncio.to_thread, self._storage.close)
             stack.push_async_callback(self._zygote.stop)
             stack.push_async_callback(self._network.stop)
-            for name, close in (("_images", "stop"), ("_containers", "close"), ("_maker", "close")):
+            rooms = (("_images", "stop"), ("_sandboxes", "close"), ("_containers", "close"), ("_maker", "close"))
+            for name, close in rooms:
                 if (room := getattr(self, name, None)) is not None:
                     stack.push_async_callback(getattr(room, close))
             stack.push_async_callback(self._jobs.stop, _STOP_GRACE)

@@ -194,10 +194,16 @@ def share_directory(directory: str) -> None:
 
 
 def unshare_directory(directory: str) -> None:
-    """Undo `share_directory` if nothing is pinned in the directory any more; the directory stays."""
+    """Undo `share_directory` if nothing is pinned in the directory any more; the directory stays.
+
+    Only a directory that is bound on itself is unmounted, never a file system that somebody has mounted there.
+    """
     real = os.path.realpath(directory)
     _shared.pop(real, None)
-    if mount.is_mount_point(real) and not mount.mounts_below(real, include_itself=False):
+    if not mount.is_mount_point(real) or mount.mounts_below(real, include_itself=False):
+        return
+    holder = _mount_id(real)
+    if any(info.mount_id == holder and info.root != "/" for info in mount.mounts()):
         mount.umount(real, mount.MNT_DETACH | mount.UMOUNT_NOFOLLOW)
 
 

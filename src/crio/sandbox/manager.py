@@ -12,7 +12,7 @@ import hashlib
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Protocol
 
 import msgspec
@@ -43,6 +43,8 @@ from crio.spec.oci_runtime import IdMapping
 
 log = logging.getLogger(__name__)
 
+_OOM_SCORE = -998
+
 
 class PodContainers(Protocol):
     """What stopping a pod needs from the room that keeps containers."""
@@ -72,6 +74,8 @@ class SandboxSettings(msgspec.Struct, frozen=True):
     lowest_uid: int = -1
     """The lowest ids of the host that a pod's user namespace may have; -1 is any."""
     lowest_gid: int = -1
+    infra_cpus: frozenset[int] = frozenset()
+    """CPUs for the process that holds a shared PID namespace; empty is any."""
     workloads: Mapping[str, Workload] = {}
     unconfined_on_host_network: bool = True
     """Processes of pods on the host's network get no SELinux label."""
@@ -100,6 +104,8 @@ class SandboxManager:
         self._host_ports = host_ports
         self._pause = pause
         self.labels = labels if labels is not None else PodLabels(enabled=False)
+        self.tell: Callable[[pb.ContainerEventType.ValueType, Sandbox], None] = lambda kind, sandbox: None
+        """Is told what happens to pods; set by whoever passes it on."""
         self._by_id: dict[str, Sandbox] = {}
         self._by_name: dict[str, Sandbox] = {}
         self._unfinished: list[Sandbox] = []
@@ -222,6 +228,8 @@ class SandboxManager:
             await self._undo(sandbox, attach)
             raise
         self._keep(sandbox)
+        self.tell(pb.CONTAINER_CREATED_EVENT, sandbox)
+        self.tell(pb.CONTAINER_STARTED_EVENT, sandbox)
         log.info("= sandbox %s is READY (%s)", sandbox_id[:12], name)
         return sandbox
 
@@ -258,6 +266,7 @@ class SandboxManager:
             )
         else:
             await self._pause.spawn_pause(lambda pid: _keep_pause(sandbox, pid))
+        _settle(record.pause_pid, self.settings.infra_cpus)
 
     def _group(self, record: SandboxRecord) -> str:
         """The pod's own group: nothing runs in it, but cAdvisor takes a pod's existence and network from it."""
@@ -329,6 +338,7 @@ class SandboxManager:
         await self._take_down(job, sandbox)
         sandbox.record.stopped_at = time.time_ns()
         sandbox.save()
+        self.tell(pb.CONTAINER_STOPPED_EVENT, sandbox)
         log.info("= sandbox %s is NOTREADY (%s)", sandbox.id[:12], sandbox.name)
 
     async def _take_down(self, job: Job, sandbox: Sandbox) -> None:
@@ -370,7 +380,8 @@ class SandboxManager:
         failpoint("sandbox.remove.before_directory")
         remove_directory(sandbox.directory, last=FILE)
         self.labels.release(sandbox.labels)
-        self._by_id.pop(sandbox.id, None)
+        if self._by_id.pop(sandbox.id, None) is not None:
+            self.tell(pb.CONTAINER_DELETED_EVENT, sandbox)
         self._by_name.pop(sandbox.name, None)
         log.info("= sandbox %s is removed (%s)", sandbox.id[:12], sandbox.name)
 
@@ -423,6 +434,12 @@ class SandboxManager:
             else:
                 self._unfinished.remove(sandbox)
 
+    async def close(self) -> None:
+        """Let go of what is kept for pods in general, if there are none. Pods go on."""
+        directory = os.path.join(self.settings.namespaces_dir, "netns")
+        if not self._by_id and not self._unfinished and os.path.isdir(directory):
+            await asyncio.to_thread(namespaces.unshare_directory, directory)
+
     def check_can_create(self, sandbox: Sandbox) -> None:
         """Raise FailedPrecondition if no container may be created in the pod."""
         if sandbox.stopping or not sandbox.ready:
@@ -445,6 +462,23 @@ class SandboxManager:
 def _keep_pause(sandbox: Sandbox, pid: int) -> None:
     sandbox.record.pause_pid, sandbox.record.pause_start = pid, start_time(pid)
     sandbox.save()
+
+
+def _settle(pid: int, cpus: Collection[int]) -> None:
+    """What holds a pod together is the last to be killed for memory, and stays off the CPUs of the pods' work."""
+    if cpus:
+        try:
+            os.sched_setaffinity(pid, cpus)
+        except OSError as error:
+            log.warning("infra_ctr_cpuset cannot be used: %s", error.strerror)
+    for score in (_OOM_SCORE, 0):
+        try:
+            with open(f"/proc/{pid}/oom_score_adj", "w", encoding="ascii") as file:
+                file.write(str(score))
+            return
+        except PermissionError:
+            # Without CAP_SYS_RESOURCE it cannot be lowered.
+            continue
 
 
 def _pin(record: SandboxRecord, sysctls: Mapping[str, str]) -> None:

@@ -267,6 +267,8 @@ SAMPLES: dict[str, Any] = {
     "crio.metrics.metrics_port": 9537,
     "crio.stats.included_pod_metrics": ("cpu", "memory"),
 }
+OWN = {"crio.network.cni_add_timeout", "crio.network.cni_del_timeout"}
+"""Keys that CRI-O does not have."""
 MOVED_ELSEWHERE = {"crio.network.plugin_dir"}
 """Emptied, because its value goes to its successor."""
 NEEDS_ANOTHER = {"crio.api.stream_enable_tls", "crio.metrics.metrics_cert", "crio.metrics.metrics_key"}
@@ -319,18 +321,21 @@ def test_the_keys_and_their_defaults_are_those_of_cri_o() -> None:
     found = {entry.dotted: " ".join(to_toml(entry, entry.default).split()) for entry in entries().values()}
     for dotted, text in found.items():
         found[dotted] = text.replace("[ ", "[").replace(", ]", "]")
-    assert found == pairs(DEFAULTS)
+    assert {dotted: text for dotted, text in found.items() if dotted not in OWN} == pairs(DEFAULTS)
+    assert set(found) >= OWN
 
 
 def test_there_are_159_keys() -> None:
     # The maps of handlers and workloads and a workload's resources are keys of their own; default_mounts is in CRI-O's
     # manual only.
-    assert len(entries()) - 1 + 3 == 159
+    assert len(entries().keys() - OWN) - 1 + 3 == 159
 
 
 def test_flags_and_variables_have_the_names_of_cri_o() -> None:
     flags, variables = pairs(ODD_FLAGS), pairs(ODD_VARIABLES)
     for entry in PLAIN:
+        if entry.dotted in OWN:
+            continue
         flag = flags.get(entry.name, entry.name.replace("_", "-"))
         variable = variables.get(entry.name, "-" if ".nri" in entry.table else f"CONTAINER_{entry.name.upper()}")
         assert (entry.flag or "-", entry.env or "-") == (flag, variable), entry.dotted

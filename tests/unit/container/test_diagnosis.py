@@ -6,8 +6,9 @@ import os
 import signal
 import subprocess
 import time
+from pathlib import Path
 
-from crio.container.diagnosis import diagnose
+from crio.container.diagnosis import _file_in_use, diagnose
 
 
 def test_a_stopped_process_is_named_with_its_state() -> None:
@@ -22,6 +23,24 @@ def test_a_stopped_process_is_named_with_its_state() -> None:
     finally:
         child.kill()
         child.wait()
+
+
+def test_the_file_that_a_call_waits_for_is_named_with_its_mount(tmp_path: Path) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    holder = os.open(fifo, os.O_RDWR)
+    child = subprocess.Popen(["cat", str(fifo)], stdout=subprocess.DEVNULL)
+    try:
+        end = time.monotonic() + 5
+        while str(fifo) not in (text := _file_in_use(child.pid)) and time.monotonic() < end:
+            time.sleep(0.01)
+        assert text.startswith(f"{fifo} (")
+        assert " at /" in text
+    finally:
+        child.kill()
+        child.wait()
+        os.close(holder)
+    assert _file_in_use(child.pid) == ""
 
 
 def test_what_is_gone_or_runs_is_not_stuck() -> None:

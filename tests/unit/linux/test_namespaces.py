@@ -148,3 +148,13 @@ def test_run_in_netns_names_what_is_not_a_namespace(directory: str) -> None:
     plain.write_text("")
     with pytest.raises(NotFound, match="cannot enter"):
         namespaces.run_in_netns(str(plain), lambda: None)
+
+
+@pytest.mark.root
+def test_a_file_system_of_somebody_else_stays_mounted(tmp_path: Path) -> None:
+    mount.mount("tmpfs", str(tmp_path), "tmpfs")
+    try:
+        namespaces.unshare_directory(str(tmp_path))
+        assert mount.is_mount_point(str(tmp_path))
+    finally:
+        mount.umount(str(tmp_path))

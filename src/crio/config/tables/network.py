@@ -46,3 +46,23 @@ class Network(Struct, frozen=True):
             env="CNI_STATUS_GRACE_PERIOD",
         ),
     ] = 0.0
+    cni_add_timeout: Annotated[
+        float,
+        Key(
+            "Time that all plug-ins of a network together have to attach a pod.",
+            RESTART,
+            unit=Unit.DURATION,
+            flag="",
+            env="",
+        ),
+    ] = 300.0
+    cni_del_timeout: Annotated[
+        float,
+        Key(
+            "Time that all plug-ins of a network together have to detach a pod.",
+            RESTART,
+            unit=Unit.DURATION,
+            flag="",
+            env="",
+        ),
+    ] = 60.0

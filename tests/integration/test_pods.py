@@ -1,0 +1,70 @@
+"""What the kubelet is told of pods, and what a pod leaves on the node: nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from crio.api.runtime.v1 import api_pb2 as pb
+from node import Node
+
+pytestmark = pytest.mark.root
+
+
+def listen(node: Node) -> AsyncIterator[pb.ContainerEventResponse]:
+    path = "/runtime.v1.RuntimeService/GetContainerEvents"
+    return node.client.stream(path, pb.GetEventsRequest(), pb.ContainerEventResponse, 60.0)
+
+
+async def take(events: AsyncIterator[pb.ContainerEventResponse], count: int) -> list[pb.ContainerEventResponse]:
+    async with asyncio.timeout(20):
+        return [await anext(events) for _ in range(count)]
+
+
+async def test_events_of_pods_and_containers(node: Node) -> None:
+    early = listen(node)
+    pod_config = node.host_network(node.pod_config())
+    pod = await node.run_pod(pod_config)
+    container = await node.create(pod, node.container_config(["sleep", "600"]), pod_config)
+    await node.start_container(container)
+    await node.stop_container(container)
+    await node.remove_container(container)
+    await node.stop_pod(pod)
+    await node.remove_pod(pod)
+    kinds = [
+        (pod, pb.CONTAINER_CREATED_EVENT),
+        (pod, pb.CONTAINER_STARTED_EVENT),
+        (container, pb.CONTAINER_CREATED_EVENT),
+        (container, pb.CONTAINER_STARTED_EVENT),
+        (container, pb.CONTAINER_STOPPED_EVENT),
+        (container, pb.CONTAINER_DELETED_EVENT),
+        (pod, pb.CONTAINER_STOPPED_EVENT),
+        (pod, pb.CONTAINER_DELETED_EVENT),
+    ]
+    for events in (early, listen(node)):
+        told = await take(events, len(kinds))
+        assert [(event.container_id, event.container_event_type) for event in told] == kinds
+        # Who hears of it when the pod is gone still learns which pod it was.
+        assert {event.pod_sandbox_status.metadata.uid for event in told} == {"uid-pod"}
+        assert [event.created_at for event in told] == sorted(event.created_at for event in told)
+
+
+async def test_a_pods_status_has_its_containers(node: Node) -> None:
+    pod_config = node.host_network(node.pod_config())
+    pod = await node.run_pod(pod_config)
+    container = await node.create(pod, node.container_config(["sleep", "600"]), pod_config)
+    request = pb.PodSandboxStatusRequest(pod_sandbox_id=pod)
+    answer = await node.call("PodSandboxStatus", request, pb.PodSandboxStatusResponse)
+    assert [status.id for status in answer.containers_statuses] == [container]
+    assert answer.timestamp >= answer.status.created_at
+
+
+async def test_an_empty_node_leaves_no_mount(node: Node) -> None:
+    pod = await node.run_pod(node.pod_config())
+    await node.remove_pod(pod)
+    assert await node.stop() == 0
+    table = Path("/proc/self/mountinfo").read_text().splitlines()
+    assert [line for line in table if line.split()[4].startswith(f"{node.root}/")] == []
