@@ -20,6 +20,7 @@ import msgspec
 
 from crio.base.errors import CrioError, InvalidArgument
 from crio.base.files import read_bounded
+from crio.base.jsontext import UNREADABLE
 from crio.wire.reference import DEFAULT_DOMAIN, Reference
 
 log = logging.getLogger(__name__)
@@ -209,7 +210,7 @@ def _read(path: str, *, legacy: bool = False) -> _AuthFile:
         return msgspec.json.decode(data, type=_AuthFile)
     except (OSError, CrioError) as error:
         raise InvalidArgument(f"cannot read registry credentials: {error}") from None
-    except (msgspec.DecodeError, RecursionError):
+    except UNREADABLE:
         # The decoder's message could quote a secret.
         raise InvalidArgument(f"cannot read registry credentials: {path} is not in auth.json format") from None
 
@@ -275,7 +276,7 @@ def parse_helper_answer(data: bytes) -> Credentials | None:
     """What a helper program printed for `get`. Raises InvalidArgument."""
     try:
         answer = msgspec.json.decode(data, type=_HelperAnswer)
-    except (msgspec.DecodeError, RecursionError):
+    except UNREADABLE:
         raise InvalidArgument("its answer is not the JSON of a credential helper") from None
     if not answer.secret:
         return None

@@ -14,6 +14,7 @@ import msgspec
 
 from crio.base.errors import InvalidArgument
 from crio.base.ids import Digest, parse_digest
+from crio.base.jsontext import UNREADABLE
 from crio.image.errors import BadContent, BadImage
 from crio.spec import docker_image, oci_image
 from crio.spec.docker_image import Schema1Manifest
@@ -38,6 +39,8 @@ ACCEPTED = (*MANIFEST_TYPES, *INDEX_TYPES, *SCHEMA1_TYPES)
 MAX_LAYERS = 500
 """Overlay mounts take no more lower directories than this."""
 MAX_ENTRIES = 4096
+MAX_BLOB = 1 << 50
+"""Bytes that a document may claim for one blob: sums of it still go into what 64 bits hold."""
 
 
 class _Shape(msgspec.Struct, rename="camel"):
@@ -62,7 +65,7 @@ def parse_document(data: bytes, served_as: str, what: str) -> Document:
         shape = msgspec.json.decode(data, type=_Shape)
         kind = _kind(shape, served_as.partition(";")[0].strip().lower(), what)
         document = msgspec.json.decode(data, type=kind)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise BadImage(f"cannot use manifest of {what}: {error}") from None
     _check(document, what)
     return document
@@ -74,7 +77,7 @@ def check_descriptor(descriptor: Descriptor, what: str) -> Digest:
         digest = parse_digest(descriptor.digest)
     except InvalidArgument as error:
         raise BadImage(f"cannot use {what}: {error.message}") from None
-    if descriptor.size < 0:
+    if not 0 <= descriptor.size <= MAX_BLOB:
         raise BadImage(f"cannot use {what}: the size of {digest} is {descriptor.size}")
     return digest
 
@@ -97,7 +100,7 @@ def parse_config(data: bytes, what: str) -> ImageConfig:
         config = oci_image.decode_config(data)
         for diff_id in config.diff_ids:
             parse_digest(diff_id)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise BadImage(f"cannot use configuration of {what}: {error}") from None
     except InvalidArgument as error:
         raise BadImage(f"cannot use configuration of {what}: {error.message}") from None

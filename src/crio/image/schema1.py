@@ -15,6 +15,7 @@ import re
 import msgspec
 
 from crio.base.ids import Digest
+from crio.base.jsontext import UNREADABLE
 from crio.image.errors import BadImage
 from crio.spec.docker_image import Schema1Manifest
 from crio.spec.oci_image import Descriptor
@@ -67,7 +68,7 @@ def payload(data: bytes) -> bytes:
             return data
         protected = msgspec.json.decode(_base64url(signatures[0].protected), type=_Protected)
         tail = _base64url(protected.format_tail)
-    except (msgspec.DecodeError, binascii.Error, ValueError) as error:
+    except (*UNREADABLE, binascii.Error, ValueError) as error:
         raise BadImage(f"cannot use the signature of a schema 1 manifest: {error}") from None
     if not 0 <= protected.format_length <= len(data):
         raise BadImage("cannot use the signature of a schema 1 manifest: its length is not inside the manifest")
@@ -88,7 +89,7 @@ def make_config(manifest: Schema1Manifest, diff_ids: tuple[Digest, ...]) -> byte
     """The image configuration for these layers. Raises BadImage if the newest history entry is no JSON object."""
     try:
         newest = msgspec.json.decode(manifest.history[0].v1_compatibility, type=dict[str, msgspec.Raw])
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise BadImage(f"cannot convert a schema 1 manifest: {error}") from None
     values = {key: bytes(raw) for key, raw in newest.items() if key not in _DROPPED}
     entries = [_entry(item.v1_compatibility) for item in reversed(manifest.history)]
@@ -128,7 +129,7 @@ def _escape(text: bytes) -> bytes:
 def _entry(text: str) -> _Entry:
     try:
         return msgspec.json.decode(text, type=_Entry)
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise BadImage(f"cannot read the history of a schema 1 manifest: {error}") from None
 
 

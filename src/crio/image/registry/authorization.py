@@ -13,6 +13,7 @@ from urllib.parse import urlencode
 
 import msgspec
 
+from crio.base.jsontext import UNREADABLE
 from crio.image.cancellation import Cancellation
 from crio.image.credentials import Credentials
 from crio.image.errors import CredentialsRefused
@@ -118,7 +119,7 @@ class Authorization:
                 raise TransportFailed(f"cannot get a token from {realm.authority}: it answers {response.status}")
         try:
             answer = msgspec.json.decode(data, type=_Token)
-        except (msgspec.DecodeError, RecursionError):
+        except UNREADABLE:
             raise TransportFailed(f"cannot get a token from {realm.authority}: its answer has none") from None
         token = answer.token or answer.access_token
         if not token or not token.isascii() or not token.isprintable():

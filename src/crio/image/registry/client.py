@@ -10,6 +10,7 @@ import msgspec
 
 from crio.base.errors import CrioError, NotFound
 from crio.base.ids import Digest
+from crio.base.jsontext import UNREADABLE
 from crio.image import documents
 from crio.image.cancellation import Cancellation
 from crio.image.credentials import Credentials
@@ -335,7 +336,7 @@ def _error_text(response: Response) -> str:
     """The registry's own words, cut short."""
     try:
         body = msgspec.json.decode(response.read_all(_MAX_ERROR), type=_ErrorBody)
-    except (CrioError, msgspec.DecodeError, RecursionError):
+    except (CrioError, *UNREADABLE):
         return ""
     words = "; ".join(item.message or item.code for item in body.errors[:3])
     return " ".join("".join(c if c.isprintable() else " " for c in words).split())[:300]

@@ -11,6 +11,7 @@ from collections.abc import Generator
 import msgspec
 
 from crio.base.ids import Digest
+from crio.base.jsontext import UNREADABLE
 from crio.image.compression import MAGIC_LENGTH, Compression, detect, expander
 from crio.image.documents import Served, digest_of, parse_config
 from crio.image.errors import BadContent, BadImage
@@ -28,7 +29,7 @@ def read_list(files: Files) -> tuple[ArchiveImage, ...]:
     """The images in the archive. Raises BadImage."""
     try:
         images = msgspec.json.decode(files.read(LIST_FILE, MAX_DOCUMENT), type=tuple[ArchiveImage, ...])
-    except (msgspec.DecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise BadImage(f"cannot use {LIST_FILE} of {files.origin}: {error}") from None
     if not images or len(images) > _MAX_IMAGES:
         raise BadImage(f"cannot use {files.origin}: it has {len(images)} images")

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 
 import msgspec
 
+from crio.base.jsontext import UNREADABLE
 from crio.image.compression import Compression, expander
 from crio.image.errors import BadImage
 from crio.spec.oci_image import Descriptor
@@ -101,7 +102,7 @@ def decode_table(data: bytes) -> Table:
     """Raises BadImage."""
     try:
         table = _decoder.decode(data)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise BadImage(f"cannot use the layer's table of contents: {error}") from None
     if table.version != 1:
         raise BadImage(f"cannot use the layer's table of contents: it has version {table.version}")
