@@ -138,10 +138,27 @@ class CgroupV2(CgroupFs):
         }
 
     def frozen(self, path: str) -> bool:
-        return (read(f"{self._root}{path}/cgroup.freeze") or "").strip() == "1"
+        return any(self._freezes(group) for group in self._with_children(path))
 
     def thaw(self, path: str) -> None:
-        write(f"{self._root}{path}/cgroup.freeze", "0")
+        for group in self._with_children(path):
+            if self._freezes(group):
+                write(f"{self._root}{group}/cgroup.freeze", "0")
+
+    def _freezes(self, path: str) -> bool:
+        return (read(f"{self._root}{path}/cgroup.freeze") or "").strip() == "1"
+
+    def _with_children(self, path: str) -> list[str]:
+        """The group and those right below it: crun has the processes, and freezes them, in one of those."""
+        return [path, *(f"{path}/{name}" for name in self.children(path))]
+
+    def kill(self, path: str, *, timeout: float = 2.0) -> None:
+        try:
+            # All at once, so that none can fork in between (Linux 5.14).
+            write(f"{self._root}{path}/cgroup.kill", "1")
+        except OSError:
+            pass
+        super().kill(path, timeout=timeout)
 
     def _controller_root(self, controller: str) -> str | None:
         return self._root
