@@ -40,6 +40,9 @@ def main() -> int:
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help="only these figures (default: all)")
     parser.add_argument("--quick", action="store_true", help="fewer rounds and smaller loads: about a minute each")
+    parser.add_argument(
+        "--pods", type=int, metavar="N", help="how many pods of two containers `node` has (default 200)"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything, each sample included")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables for a document")
     options = parser.parse_args()
@@ -66,7 +69,7 @@ async def _run(options: argparse.Namespace) -> None:
             registry(str(scratch.root / "registry")) as running,
             Console(stderr=True).status("setting up") as status,
         ):
-            bench = Bench(scratch, running, status.update, quick=options.quick)
+            bench = Bench(scratch, running, status.update, quick=options.quick, pods=options.pods)
             for name in options.names or FIGURES:
                 await importlib.import_module(f"benchmarks.figures.{name}").measure(bench)
     finally:

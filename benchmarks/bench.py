@@ -20,9 +20,19 @@ RUNTIMES = ("crun", "runc")
 class Bench:
     """One run. `say` tells what is being done."""
 
-    def __init__(self, scratch: Scratch, registry: RunningRegistry, say: Callable[[str], None], *, quick: bool) -> None:
+    def __init__(
+        self,
+        scratch: Scratch,
+        registry: RunningRegistry,
+        say: Callable[[str], None],
+        *,
+        quick: bool,
+        pods: int | None = None,
+    ) -> None:
         self.scratch = scratch
         self.quick = quick
+        self.pods = pods or (20 if quick else 200)
+        """Of a full node, each with two containers."""
         self.say = say
         self.results = Results()
         self.registry = registry

@@ -115,7 +115,8 @@ class Container(Life):
         if self.program.ends_by_itself:
             codes.add(self.program.exit_code)
         if self.stop_asked:
-            codes |= {137, self.program.code_after_signal}
+            # Without a PID namespace of its own it is not its first process, and dies of SIGTERM: 143.
+            codes |= {137, 143, self.program.code_after_signal}
         if self.start_contested or not status.started_at:
             codes |= {128, 137, 143}
         if status.exit_code not in codes:

@@ -8,15 +8,13 @@ from crio.api.runtime.v1 import api_pb2 as pb
 from crio.cri import encode, filters
 from crio.cri.node import Node
 from crio.rpc.service import Context
+from crio.wire.protobuf import repeated
 
 
-async def list_containers(node: Node, request: pb.ListContainersRequest, context: Context) -> pb.ListContainersResponse:
-    items = filters.containers(node.containers, request.filter)
-    return pb.ListContainersResponse(containers=map(encode.container, items))
+async def list_containers(node: Node, request: pb.ListContainersRequest, context: Context) -> bytes:
+    return repeated(1, map(encode.container, filters.containers(node.containers, request.filter)))
 
 
-async def stream_containers(
-    node: Node, request: pb.StreamContainersRequest, context: Context
-) -> AsyncIterator[pb.StreamContainersResponse]:
+async def stream_containers(node: Node, request: pb.StreamContainersRequest, context: Context) -> AsyncIterator[bytes]:
     for batch in filters.batches(filters.containers(node.containers, request.filter)):
-        yield pb.StreamContainersResponse(containers=map(encode.container, batch))
+        yield repeated(1, map(encode.container, batch))

@@ -8,6 +8,7 @@ from crio.api.runtime.v1 import api_pb2 as pb
 from crio.cri import filters
 from crio.cri.node import Node
 from crio.rpc.service import Context
+from crio.wire.protobuf import repeated
 
 
 async def container_stats(node: Node, request: pb.ContainerStatsRequest, context: Context) -> pb.ContainerStatsResponse:
@@ -15,16 +16,14 @@ async def container_stats(node: Node, request: pb.ContainerStatsRequest, context
     return pb.ContainerStatsResponse(stats=await node.stats.container(container))
 
 
-async def list_container_stats(
-    node: Node, request: pb.ListContainerStatsRequest, context: Context
-) -> pb.ListContainerStatsResponse:
+async def list_container_stats(node: Node, request: pb.ListContainerStatsRequest, context: Context) -> bytes:
     containers = filters.containers_for_stats(node.containers, request.filter)
-    return pb.ListContainerStatsResponse(stats=await node.stats.containers(containers))
+    return repeated(1, await node.stats.containers(containers))
 
 
 async def stream_container_stats(
     node: Node, request: pb.StreamContainerStatsRequest, context: Context
-) -> AsyncIterator[pb.StreamContainerStatsResponse]:
+) -> AsyncIterator[bytes]:
     containers = filters.containers_for_stats(node.containers, request.filter)
     for batch in filters.batches(await node.stats.containers(containers)):
-        yield pb.StreamContainerStatsResponse(container_stats=batch)
+        yield repeated(1, batch)

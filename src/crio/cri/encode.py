@@ -2,28 +2,37 @@
 
 from __future__ import annotations
 
+import weakref
+
 from crio.api.runtime.v1 import api_pb2 as pb
 from crio.container.container import Container
 from crio.image.records import ImageInfo
 from crio.sandbox.sandbox import Sandbox
+from crio.wire.protobuf import number_field
 
 
 def sandbox_state(sandbox: Sandbox) -> pb.PodSandboxState.ValueType:
     return pb.SANDBOX_READY if sandbox.ready else pb.SANDBOX_NOTREADY
 
 
-def sandbox(item: Sandbox) -> pb.PodSandbox:
-    """The short form, for lists."""
-    config = item.config
-    return pb.PodSandbox(
-        id=item.id,
-        metadata=config.metadata,
-        state=sandbox_state(item),
-        created_at=item.record.created_at,
-        labels=config.labels,
-        annotations=config.annotations,
-        runtime_handler=item.record.runtime_handler,
-    )
+_listed: weakref.WeakKeyDictionary[Sandbox | Container, bytes] = weakref.WeakKeyDictionary()
+"""What lists tell of a pod or container, without its state: nothing else of it changes."""
+
+
+def sandbox(item: Sandbox) -> bytes:
+    """The short form, for lists: an encoded PodSandbox."""
+    listed = _listed.get(item)
+    if listed is None:
+        config = item.config
+        listed = _listed[item] = pb.PodSandbox(
+            id=item.id,
+            metadata=config.metadata,
+            created_at=item.record.created_at,
+            labels=config.labels,
+            annotations=config.annotations,
+            runtime_handler=item.record.runtime_handler,
+        ).SerializeToString()
+    return listed + number_field(3, sandbox_state(item))
 
 
 def sandbox_status(item: Sandbox) -> pb.PodSandboxStatus:
@@ -45,21 +54,23 @@ def sandbox_status(item: Sandbox) -> pb.PodSandboxStatus:
     )
 
 
-def container(item: Container) -> pb.Container:
-    """The short form, for lists."""
-    config, record = item.config, item.record
-    return pb.Container(
-        id=item.id,
-        pod_sandbox_id=record.sandbox_id,
-        metadata=config.metadata,
-        image=_image_spec(item),
-        image_ref=record.image_digest,
-        image_id=record.image_id,
-        state=pb.ContainerState.ValueType(item.state),
-        created_at=record.created_at,
-        labels=config.labels,
-        annotations=config.annotations,
-    )
+def container(item: Container) -> bytes:
+    """The short form, for lists: an encoded Container."""
+    listed = _listed.get(item)
+    if listed is None:
+        config, record = item.config, item.record
+        listed = _listed[item] = pb.Container(
+            id=item.id,
+            pod_sandbox_id=record.sandbox_id,
+            metadata=config.metadata,
+            image=_image_spec(item),
+            image_ref=record.image_digest,
+            image_id=record.image_id,
+            created_at=record.created_at,
+            labels=config.labels,
+            annotations=config.annotations,
+        ).SerializeToString()
+    return listed + number_field(6, item.state)
 
 
 def container_status(item: Container) -> pb.ContainerStatus:

@@ -8,17 +8,15 @@ from crio.api.runtime.v1 import api_pb2 as pb
 from crio.cri import encode, filters
 from crio.cri.node import Node
 from crio.rpc.service import Context
+from crio.wire.protobuf import repeated
 
 
-async def list_pod_sandbox(
-    node: Node, request: pb.ListPodSandboxRequest, context: Context
-) -> pb.ListPodSandboxResponse:
-    items = filters.sandboxes(node.sandboxes, request.filter)
-    return pb.ListPodSandboxResponse(items=map(encode.sandbox, items))
+async def list_pod_sandbox(node: Node, request: pb.ListPodSandboxRequest, context: Context) -> bytes:
+    return repeated(1, map(encode.sandbox, filters.sandboxes(node.sandboxes, request.filter)))
 
 
 async def stream_pod_sandboxes(
     node: Node, request: pb.StreamPodSandboxesRequest, context: Context
-) -> AsyncIterator[pb.StreamPodSandboxesResponse]:
+) -> AsyncIterator[bytes]:
     for batch in filters.batches(filters.sandboxes(node.sandboxes, request.filter)):
-        yield pb.StreamPodSandboxesResponse(pod_sandboxes=map(encode.sandbox, batch))
+        yield repeated(1, map(encode.sandbox, batch))

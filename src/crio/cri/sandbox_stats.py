@@ -8,26 +8,24 @@ from crio.api.runtime.v1 import api_pb2 as pb
 from crio.cri import filters
 from crio.cri.node import Node
 from crio.rpc.service import Context
+from crio.wire.protobuf import repeated
 
 
 async def pod_sandbox_stats(
     node: Node, request: pb.PodSandboxStatsRequest, context: Context
 ) -> pb.PodSandboxStatsResponse:
     sandbox = node.sandboxes.get(request.pod_sandbox_id)
-    (stats,) = await node.stats.sandboxes([sandbox])
-    return pb.PodSandboxStatsResponse(stats=stats)
+    return pb.PodSandboxStatsResponse(stats=await node.stats.sandbox(sandbox))
 
 
-async def list_pod_sandbox_stats(
-    node: Node, request: pb.ListPodSandboxStatsRequest, context: Context
-) -> pb.ListPodSandboxStatsResponse:
+async def list_pod_sandbox_stats(node: Node, request: pb.ListPodSandboxStatsRequest, context: Context) -> bytes:
     sandboxes = filters.sandboxes_for_stats(node.sandboxes, request.filter)
-    return pb.ListPodSandboxStatsResponse(stats=await node.stats.sandboxes(sandboxes))
+    return repeated(1, await node.stats.sandboxes(sandboxes))
 
 
 async def stream_pod_sandbox_stats(
     node: Node, request: pb.StreamPodSandboxStatsRequest, context: Context
-) -> AsyncIterator[pb.StreamPodSandboxStatsResponse]:
+) -> AsyncIterator[bytes]:
     sandboxes = filters.sandboxes_for_stats(node.sandboxes, request.filter)
     for batch in filters.batches(await node.stats.sandboxes(sandboxes)):
-        yield pb.StreamPodSandboxStatsResponse(pod_sandbox_stats=batch)
+        yield repeated(1, batch)

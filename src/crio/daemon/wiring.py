@@ -372,6 +372,8 @@ class Daemon:
             stack.push_async_callback(self._observation.stop)
             if (profiles := getattr(self, "_profiles", None)) is not None:
                 stack.callback(profiles.close)
+            if (node := getattr(self, "node", None)) is not None:
+                stack.push_async_callback(node.stats.close)
             if (streams := getattr(self, "_streams", None)) is not None:
                 stack.push_async_callback(streams.stop)
             if (server := getattr(self, "_server", None)) is not None:

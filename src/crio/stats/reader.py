@@ -1,24 +1,53 @@
-"""The figures of containers and pods, read when they are asked for."""
+"""The figures of containers and pods, as encoded messages.
+
+Figures are told while they are young, and read anew when they are not. Reading takes the kernel some 30 microseconds a
+group, so for lists it is done in slices, between which the daemon answers others, and, for one who looks at steady
+intervals as the kubelet does, shortly before his next look.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Callable, Iterable, Sequence
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 from crio.api.runtime.v1 import api_pb2 as pb
 from crio.base.executor import Executor
+from crio.base.tasks import TaskScope
 from crio.container.container import Container
 from crio.container.manager import ContainerManager
-from crio.linux.cgroup import CgroupFs, CpuStats, MemoryStats, Pressure
+from crio.linux.cgroup import CgroupFs, Use
 from crio.sandbox.cgroups import parent_path
 from crio.sandbox.sandbox import Sandbox
+from crio.stats import messages
+from crio.stats.cadence import Cadence
+from crio.stats.layers import Layers
 from crio.stats.network import Interface, read_interfaces
 from crio.stats.rates import Rates
 from crio.storage.store import Store
-from crio.storage.usage import Usage
+from crio.wire.protobuf import field, repeated
 
-_LAYER_AGE = 10.0
-"""Seconds for which the size of a writable layer is taken from the last walk over it; the kubelet's own interval."""
+_MAX_AGE = 1.0
+"""Seconds for which figures are told again in lists."""
+_LEAD = 0.6
+_SLICE = 0.002
+"""Seconds for which reading may keep the daemon from anything else."""
+
+
+class _Reading(NamedTuple):
+    """What was read of a container or pod, and when."""
+
+    at: float
+    now: int
+    """The same as `at` in Unix nanoseconds."""
+    use: Use
+    rate: int | None
+    part: bytes
+    """Of a container: encoded."""
+    processes: int = 0
+    interfaces: Sequence[Interface] = ()
 
 
 class StatsReader:
@@ -34,166 +63,161 @@ class StatsReader:
     ) -> None:
         self._cgroups = cgroups
         self._containers = containers
-        self._store = store
-        self._executor = executor
         self._cgroup_manager = cgroup_manager
         self._rates = Rates()
-        self._layers: dict[str, tuple[float, Usage]] = {}
+        self._layers = Layers(store, executor)
+        self._readings: dict[str, _Reading] = {}
+        self._attributes: weakref.WeakKeyDictionary[Container | Sandbox, bytes] = weakref.WeakKeyDictionary()
+        self._cadences = {kind: Cadence(_LEAD) for kind in ("containers", "sandboxes")}
+        self._ahead = TaskScope("figures")
 
     async def container(self, container: Container) -> pb.ContainerStats:
         """One container's figures; those of an ended one hold its identity and its layer only."""
-        await self._measure_layers([container])
-        return self._container(container)
+        await self._layers.measure([container.id], fresh=True)
+        self._readings.pop(container.id, None)
+        return pb.ContainerStats.FromString(self._encode(container))
 
-    async def containers(self, containers: Sequence[Container]) -> list[pb.ContainerStats]:
-        """The figures of several containers."""
-        await self._measure_layers(containers)
-        return [self._container(container) for container in containers]
+    async def containers(self, containers: Sequence[Container]) -> list[bytes]:
+        """The figures of several containers, each as an encoded ContainerStats."""
+        self._expect("containers", containers)
+        await self._layers.measure([container.id for container in containers])
+        await self._read_all(containers, {})
+        return [self._encode(container) for container in containers]
 
-    async def sandboxes(self, sandboxes: Sequence[Sandbox]) -> list[pb.PodSandboxStats]:
-        """The figures of pods, each with those of its running containers."""
-        members = {
-            sandbox.id: [c for c in self._containers.of_sandbox(sandbox.id) if c.running] for sandbox in sandboxes
-        }
-        await self._measure_layers([container for group in members.values() for container in group])
-        return [self._sandbox(sandbox, members[sandbox.id]) for sandbox in sandboxes]
+    async def sandbox(self, sandbox: Sandbox) -> pb.PodSandboxStats:
+        """One pod's figures."""
+        pods = self._members([sandbox])
+        await self._layers.measure([container.id for container in pods[sandbox]], fresh=True)
+        for key in (sandbox.id, *(container.id for container in pods[sandbox])):
+            self._readings.pop(key, None)
+        return pb.PodSandboxStats.FromString(self._encode_sandbox(sandbox, pods[sandbox]))
 
-    async def _measure_layers(self, containers: Iterable[Container]) -> None:
-        now = time.monotonic()
-        old = [c.id for c in containers if c.id not in self._layers or self._layers[c.id][0] + _LAYER_AGE < now]
-        if old:
-            measured = await self._executor.run(self._walk, old)
-            self._layers.update({container_id: (now, usage) for container_id, usage in measured.items()})
-        if len(self._layers) > 2 * len(self._containers) + 16:
-            known: set[str] = {container.id for container in self._containers}
-            self._layers = {key: value for key, value in self._layers.items() if key in known}
-            self._rates.keep_only(known)
+    async def sandboxes(self, sandboxes: Sequence[Sandbox]) -> list[bytes]:
+        """The figures of pods, each as an encoded PodSandboxStats with those of its running containers."""
+        pods = self._members(sandboxes)
+        containers = [container for members in pods.values() for container in members]
+        self._expect("sandboxes", sandboxes)
+        await self._layers.measure([container.id for container in containers])
+        await self._read_all(containers, pods)
+        return [self._encode_sandbox(sandbox, members) for sandbox, members in pods.items()]
 
-    def _walk(self, container_ids: Sequence[str]) -> dict[str, Usage]:
-        found = {}
-        for container_id in container_ids:
-            try:
-                found[container_id] = self._store.container_usage(container_id)
-            except Exception:  # noqa: BLE001 - it may be removed meanwhile, and has no figures then
+    async def close(self) -> None:
+        """Stop reading ahead."""
+        await self._ahead.stop()
+        await self._layers.close()
+
+    def _members(self, sandboxes: Sequence[Sandbox]) -> dict[Sandbox, list[Container]]:
+        """The running containers of each pod."""
+        by_id: dict[str, list[Container]] = {sandbox.id: [] for sandbox in sandboxes}
+        for container in self._containers:
+            members = by_id.get(container.record.sandbox_id)
+            if members is not None and container.running:
+                members.append(container)
+        return {sandbox: by_id[sandbox.id] for sandbox in sandboxes}
+
+    # Reading
+
+    def _expect(self, kind: str, wanted: Sequence[Container] | Sequence[Sandbox]) -> None:
+        """Read ahead for the next list of this kind, if there is a steady interval between them."""
+        when = self._cadences[kind].looked(time.monotonic())
+        if when is not None and len(self._ahead) < 4:
+            self._ahead.spawn(kind, self._read_at(when, list(wanted)))
+
+    async def _read_at(self, when: float, wanted: Sequence[Container | Sandbox]) -> None:
+        await asyncio.sleep(max(when - time.monotonic(), 0))
+        pods = self._members([each for each in wanted if isinstance(each, Sandbox) and each.ready])
+        containers = [each for each in wanted if isinstance(each, Container) and each.running]
+        containers += [container for members in pods.values() for container in members]
+        await self._layers.measure([container.id for container in containers])
+        await self._read_all(containers, pods)
+
+    async def _read_all(self, containers: Sequence[Container], pods: Mapping[Sandbox, Sequence[Container]]) -> None:
+        """Read what is not young, and let others work now and then."""
+        begin = time.monotonic()
+        oldest = begin - _MAX_AGE
+        items: list[Container | Sandbox] = [*containers, *pods]
+        for item in items:
+            reading = self._readings.get(item.id)
+            if reading is not None and reading.at >= oldest:
                 continue
-        return found
+            if isinstance(item, Container):
+                self._read_container(item)
+            else:
+                self._read_sandbox(item, pods[item])
+            if time.monotonic() - begin > _SLICE:
+                await asyncio.sleep(0)
+                begin = time.monotonic()
+        self._forget()
 
-    def _container(self, container: Container) -> pb.ContainerStats:
-        config = container.config
+    def _read_container(self, container: Container) -> _Reading:
         now = time.time_ns()
-        stats = pb.ContainerStats(
-            attributes=pb.ContainerAttributes(
-                id=container.id, metadata=config.metadata, labels=config.labels, annotations=config.annotations
-            )
-        )
-        group = container.record.cgroup_path
-        if container.running:
-            self._fill_cpu(stats.cpu, container.id, self._cgroups.cpu(group), now)
-            memory = self._cgroups.memory(group)
-            fill_memory(stats.memory, memory, now)
-            _fill_swap(stats.swap, memory, now)
-            stats.io.timestamp = now
-            _fill_pressure(stats.io.psi, self._cgroups.io_pressure(group))
-        layer = self._layers.get(container.id)
-        if layer is not None:
-            usage = layer[1]
-            stats.writable_layer.timestamp = now
-            stats.writable_layer.fs_id.mountpoint = self._store.options.graphroot
-            stats.writable_layer.used_bytes.value = usage.bytes
-            stats.writable_layer.inodes_used.value = usage.inodes
-        return stats
+        use = self._cgroups.use(container.record.cgroup_path)
+        rate = self._rate(container.id, use, now)
+        reading = _Reading(time.monotonic(), now, use, rate, messages.container_use(use, rate, now))
+        self._readings[container.id] = reading
+        return reading
 
-    def _fill_cpu(self, message: pb.CpuUsage, key: str, cpu: CpuStats | None, now: int) -> None:
-        message.timestamp = now
-        if cpu is None:
-            return
-        message.usage_core_nano_seconds.value = cpu.usage
-        rate = self._rates.nano_cores(key, cpu.usage, now)
-        if rate is not None:
-            message.usage_nano_cores.value = rate
-        _fill_pressure(message.psi, cpu.pressure)
-
-    def _sandbox(self, sandbox: Sandbox, containers: Sequence[Container]) -> pb.PodSandboxStats:
-        config = sandbox.config
+    def _read_sandbox(self, sandbox: Sandbox, members: Sequence[Container]) -> _Reading:
         now = time.time_ns()
-        stats = pb.PodSandboxStats(
-            attributes=pb.PodSandboxAttributes(
-                id=sandbox.id, metadata=config.metadata, labels=config.labels, annotations=config.annotations
-            )
-        )
-        linux = stats.linux
-        linux.containers.extend(self._container(container) for container in containers)
-        if config.linux.cgroup_parent:
+        if sandbox.config.linux.cgroup_parent:
             group = parent_path(sandbox.record.cgroup_parent, self._cgroup_manager())
-            self._fill_cpu(linux.cpu, sandbox.id, self._cgroups.cpu(group), now)
-            fill_memory(linux.memory, self._cgroups.memory(group), now)
-            linux.io.timestamp = now
-            _fill_pressure(linux.io.psi, self._cgroups.io_pressure(group))
-            pids = self._cgroups.pids(group)
-            processes = pids.current if pids is not None else 0
+            use = self._cgroups.use(group)
+            rate = self._rate(sandbox.id, use, now)
+            processes = self._processes(group)
         else:
             # Without a group of the pod's own (a pod of a debug client) the pod is the sum of its containers.
-            _sum_containers(linux, now)
-            groups = [self._cgroups.pids(container.record.cgroup_path) for container in containers]
-            processes = sum(pids.current for pids in groups if pids is not None)
-        linux.process.timestamp = now
-        linux.process.process_count.value = processes
-        netns = sandbox.record.namespaces.get("net")
-        if netns:
-            pid = next((container.record.pid for container in containers), 0)
-            _fill_network(linux.network, read_interfaces(netns, pid), now)
-        return stats
+            readings = [self._of_container(container) for container in members]
+            use = messages.total([reading.use for reading in readings])
+            rate = sum(reading.rate or 0 for reading in readings)
+            processes = sum(self._processes(container.record.cgroup_path) for container in members)
+        interfaces: Sequence[Interface] = ()
+        if netns := sandbox.record.namespaces.get("net"):
+            interfaces = read_interfaces(netns, next((container.record.pid for container in members), 0))
+        reading = _Reading(time.monotonic(), now, use, rate, b"", processes, interfaces)
+        self._readings[sandbox.id] = reading
+        return reading
 
+    def _of_container(self, container: Container) -> _Reading:
+        return self._readings.get(container.id) or self._read_container(container)
 
-def fill_memory(message: pb.MemoryUsage, memory: MemoryStats | None, now: int) -> None:
-    """A control group's memory as the CRI tells it."""
-    message.timestamp = now
-    if memory is None:
-        return
-    message.working_set_bytes.value = memory.working_set
-    if memory.limit is not None:
-        message.available_bytes.value = max(memory.limit - memory.working_set, 0)
-    message.usage_bytes.value = memory.usage
-    message.rss_bytes.value = memory.rss
-    message.page_faults.value = memory.faults
-    message.major_page_faults.value = memory.major_faults
-    _fill_pressure(message.psi, memory.pressure)
+    def _processes(self, group: str) -> int:
+        pids = self._cgroups.pids(group)
+        return pids.current if pids is not None else 0
 
+    def _rate(self, key: str, use: Use, now: int) -> int | None:
+        return None if use.cpu is None else self._rates.nano_cores(key, use.cpu, now)
 
-def _fill_swap(message: pb.SwapUsage, memory: MemoryStats | None, now: int) -> None:
-    message.timestamp = now
-    if memory is None or memory.swap is None:
-        return
-    message.swap_usage_bytes.value = memory.swap
-    if memory.swap_limit is not None and memory.limit is not None:
-        message.swap_available_bytes.value = max(memory.swap_limit - memory.limit - memory.swap, 0)
+    def _forget(self) -> None:
+        """What is gone, when it has become much."""
+        if len(self._readings) > 4 * len(self._containers) + 64:
+            oldest = time.monotonic() - 60.0
+            self._readings = {key: reading for key, reading in self._readings.items() if reading.at > oldest}
+            self._rates.keep_only(set(self._readings))
+            self._layers.keep_only({container.id for container in self._containers})
 
+    # Telling
 
-def _fill_pressure(message: pb.PsiStats, pressure: Pressure | None) -> None:
-    if pressure is None:
-        return
-    message.Some.Total, message.Full.Total = pressure.some_total, pressure.full_total
-    message.Some.Avg10, message.Full.Avg10 = pressure.some_avg10, pressure.full_avg10
-    message.Some.Avg60, message.Full.Avg60 = pressure.some_avg60, pressure.full_avg60
-    message.Some.Avg300, message.Full.Avg300 = pressure.some_avg300, pressure.full_avg300
+    def _encode(self, container: Container) -> bytes:
+        attributes = self._attributes.get(container)
+        if attributes is None:
+            attributes = self._attributes[container] = messages.container_attributes(container)
+        use = self._of_container(container).part if container.running else b""
+        return attributes + use + self._layers.part(container.id)
 
-
-def _fill_network(message: pb.NetworkUsage, interfaces: Sequence[Interface], now: int) -> None:
-    message.timestamp = now
-    for index, interface in enumerate(interfaces):
-        target = message.default_interface if index == 0 else message.interfaces.add()
-        target.name = interface.name
-        target.rx_bytes.value, target.rx_errors.value = interface.rx_bytes, interface.rx_errors
-        target.tx_bytes.value, target.tx_errors.value = interface.tx_bytes, interface.tx_errors
-
-
-def _sum_containers(linux: pb.LinuxPodSandboxStats, now: int) -> None:
-    linux.cpu.timestamp = linux.memory.timestamp = now
-    for stats in linux.containers:
-        linux.cpu.usage_core_nano_seconds.value += stats.cpu.usage_core_nano_seconds.value
-        linux.cpu.usage_nano_cores.value += stats.cpu.usage_nano_cores.value
-        linux.memory.working_set_bytes.value += stats.memory.working_set_bytes.value
-        linux.memory.usage_bytes.value += stats.memory.usage_bytes.value
-        linux.memory.rss_bytes.value += stats.memory.rss_bytes.value
-        linux.memory.page_faults.value += stats.memory.page_faults.value
-        linux.memory.major_page_faults.value += stats.memory.major_page_faults.value
+    def _encode_sandbox(self, sandbox: Sandbox, members: Sequence[Container]) -> bytes:
+        attributes = self._attributes.get(sandbox)
+        if attributes is None:
+            attributes = self._attributes[sandbox] = messages.sandbox_attributes(sandbox)
+        reading = self._readings.get(sandbox.id) or self._read_sandbox(sandbox, members)
+        linux = pb.LinuxPodSandboxStats()
+        messages.fill_cpu(linux.cpu, reading.use, reading.rate, reading.now)
+        messages.fill_memory(linux.memory, reading.use, reading.now)
+        if sandbox.config.linux.cgroup_parent:
+            linux.io.timestamp = reading.now
+            messages.fill_pressure(linux.io.psi, reading.use.io_pressure)
+        linux.process.timestamp = reading.now
+        linux.process.process_count.value = reading.processes
+        if "net" in sandbox.record.namespaces:
+            messages.fill_network(linux.network, reading.interfaces, reading.now)
+        containers = repeated(5, (self._encode(container) for container in members))
+        return attributes + field(2, linux.SerializeToString() + containers)

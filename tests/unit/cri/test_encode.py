@@ -29,7 +29,7 @@ def make_image(user: str = "1000:5", repo_digests: tuple[str, ...] = ("q.io/a@sh
 
 def test_a_ready_sandbox() -> None:
     item = make_sandbox(1, labels={"app": "web"}, ips=["10.0.0.2", "fd00::2"], runtime_handler="runc")
-    short, status = encode.sandbox(item), encode.sandbox_status(item)
+    short, status = pb.PodSandbox.FromString(encode.sandbox(item)), encode.sandbox_status(item)
     assert (short.id, short.state, short.created_at) == ("01" * 32, pb.SANDBOX_READY, 1001)
     assert (short.metadata.name, dict(short.labels), short.runtime_handler) == ("pod1", {"app": "web"}, "runc")
     assert dict(status.annotations) == {"note": "kept"}
@@ -73,7 +73,7 @@ def test_an_ended_container() -> None:
 
 
 def test_a_container_in_a_list() -> None:
-    short = encode.container(make_container(0xC1, 7, started_at=50))
+    short = pb.Container.FromString(encode.container(make_container(0xC1, 7, started_at=50)))
     assert (short.id, short.pod_sandbox_id, short.state) == ("c1" * 32, "07" * 32, pb.CONTAINER_RUNNING)
     assert short.metadata.name == f"c{0xC1}"
 

@@ -44,7 +44,9 @@ def test_functions_take_what_the_interface_sends(service: str) -> None:
         assert signature.parameters["request"].annotation == f"pb.{method.input_type.name}", method.name
         answer = f"pb.{method.output_type.name}"
         expected = f"AsyncIterator[{answer}]" if method.server_streaming else answer
-        assert signature.return_annotation == expected, method.name
+        # Long lists are put together of parts that were encoded before.
+        encoded = "AsyncIterator[bytes]" if method.server_streaming else "bytes"
+        assert signature.return_annotation in (expected, encoded), method.name
 
 
 async def test_paths(tmp_path: Path) -> None:

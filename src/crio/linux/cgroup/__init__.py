@@ -7,7 +7,7 @@ and the monitor's placement.
 
 from __future__ import annotations
 
-from crio.linux.cgroup.base import CgroupFs, CpuStats, IoDevice, MemoryStats, PidsStats, Pressure
+from crio.linux.cgroup.base import CgroupFs, CpuStats, IoDevice, MemoryStats, PidsStats, Pressure, Use
 from crio.linux.cgroup.detect import detect
 
-__all__ = ["CgroupFs", "CpuStats", "IoDevice", "MemoryStats", "PidsStats", "Pressure", "detect"]
+__all__ = ["CgroupFs", "CpuStats", "IoDevice", "MemoryStats", "PidsStats", "Pressure", "Use", "detect"]

@@ -59,6 +59,23 @@ class MemoryStats(msgspec.Struct, frozen=True):
     pressure: Pressure | None
 
 
+class Use(msgspec.Struct, frozen=True):
+    """What the CRI's statistics tell of a group: CPU time in nanoseconds, memory in bytes. None: not to be had."""
+
+    cpu: int | None = None
+    memory: int | None = None
+    working_set: int = 0
+    rss: int = 0
+    faults: int = 0
+    major_faults: int = 0
+    limit: int | None = None
+    swap: int | None = None
+    swap_limit: int | None = None
+    cpu_pressure: Pressure | None = None
+    memory_pressure: Pressure | None = None
+    io_pressure: Pressure | None = None
+
+
 class PidsStats(msgspec.Struct, frozen=True):
     """Tasks (threads) in the group; `limit` is None when there is none."""
 
@@ -108,6 +125,10 @@ class CgroupFs(ABC):
     @abstractmethod
     def memory_limit(self, path: str) -> int | None:
         """The group's own limit in bytes; None without one, and when it is not there."""
+
+    @abstractmethod
+    def use(self, path: str) -> Use:
+        """What is asked for again and again, with as few reads as there can be; without a group, an empty one."""
 
     @abstractmethod
     def io(self, path: str) -> list[IoDevice]: ...
@@ -312,6 +333,35 @@ def read_int(path: str) -> int | None:
     if text is None or not text.strip() or text.strip() == "max":
         return None
     return int(text)
+
+
+def read_small(path: str) -> bytes:
+    """A control file of less than 16 KiB, in one read; b"" when it is not there."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return b""
+    try:
+        return os.read(fd, 16384)
+    except OSError:
+        return b""
+    finally:
+        os.close(fd)
+
+
+def small_int(path: str) -> int | None:
+    """As `read_int`, by `read_small`."""
+    data = read_small(path)
+    return int(data) if data[:1].isdigit() else None
+
+
+def number_after(data: bytes, key: bytes) -> int:
+    """The number behind `key`, which includes the line's end before it and the space; 0 if it is not there."""
+    start = data.find(key)
+    if start < 0:
+        return 0
+    start += len(key)
+    return int(data[start : data.find(b"\n", start)])
 
 
 def read_pairs(path: str) -> dict[str, int] | None:

@@ -11,10 +11,14 @@ from crio.linux.cgroup.base import (
     IoDevice,
     MemoryStats,
     Pressure,
+    Use,
     make,
+    number_after,
     read,
     read_int,
     read_pairs,
+    read_small,
+    small_int,
     write,
 )
 
@@ -110,6 +114,25 @@ class CgroupV1(CgroupFs):
 
     def memory_limit(self, path: str) -> int | None:
         return _limit(read_int(f"{self._mounts.get('memory')}{path}/memory.limit_in_bytes"))
+
+    def use(self, path: str) -> Use:
+        group = f"{self._mounts.get('memory')}{path}"
+        cpu = small_int(f"{self._mounts.get('cpuacct')}{path}/cpuacct.usage")
+        stat = read_small(f"{group}/memory.stat")
+        usage = small_int(f"{group}/memory.usage_in_bytes")
+        if not stat or usage is None:
+            return Use(cpu=cpu)
+        return Use(
+            cpu=cpu,
+            memory=usage,
+            working_set=max(usage - number_after(stat, b"\ntotal_inactive_file "), 0),
+            rss=number_after(stat, b"\ntotal_rss "),
+            faults=number_after(stat, b"\ntotal_pgfault "),
+            major_faults=number_after(stat, b"\ntotal_pgmajfault "),
+            limit=_limit(small_int(f"{group}/memory.limit_in_bytes")),
+            swap=number_after(stat, b"\ntotal_swap ") if b"\ntotal_swap " in stat else None,
+            swap_limit=_limit(small_int(f"{group}/memory.memsw.limit_in_bytes")),
+        )
 
     def io(self, path: str) -> list[IoDevice]:
         group = f"{self._mounts.get('blkio')}{path}"

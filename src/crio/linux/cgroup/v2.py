@@ -11,10 +11,14 @@ from crio.linux.cgroup.base import (
     IoDevice,
     MemoryStats,
     Pressure,
+    Use,
+    number_after,
     read,
     read_int,
     read_pairs,
     read_pressure,
+    read_small,
+    small_int,
     write,
 )
 
@@ -101,6 +105,35 @@ class CgroupV2(CgroupFs):
 
     def memory_limit(self, path: str) -> int | None:
         return read_int(f"{self._root}{path}/memory.max")
+
+    def use(self, path: str) -> Use:
+        group = self._root + path
+        times = read_small(f"{group}/cpu.stat")
+        if not times:
+            return Use()
+        cpu = number_after(b"\n" + times, b"\nusage_usec ") * 1000
+        cpu_pressure = read_pressure(f"{group}/cpu.pressure")
+        io_pressure = read_pressure(f"{group}/io.pressure")
+        stat = b"\n" + read_small(f"{group}/memory.stat")
+        usage = small_int(f"{group}/memory.current")
+        if usage is None:
+            return Use(cpu=cpu, cpu_pressure=cpu_pressure, io_pressure=io_pressure)
+        limit = small_int(f"{group}/memory.max")
+        swap_max = small_int(f"{group}/memory.swap.max")
+        return Use(
+            cpu=cpu,
+            memory=usage,
+            working_set=max(usage - number_after(stat, b"\ninactive_file "), 0),
+            rss=number_after(stat, b"\nanon "),
+            faults=number_after(stat, b"\npgfault "),
+            major_faults=number_after(stat, b"\npgmajfault "),
+            limit=limit,
+            swap=small_int(f"{group}/memory.swap.current"),
+            swap_limit=limit + swap_max if limit is not None and swap_max is not None else None,
+            cpu_pressure=cpu_pressure,
+            memory_pressure=read_pressure(f"{group}/memory.pressure"),
+            io_pressure=io_pressure,
+        )
 
     def io(self, path: str) -> list[IoDevice]:
         devices = []

@@ -12,7 +12,7 @@ import pytest
 
 from crio.base.errors import FailedPrecondition
 from crio.linux.cgroup import CgroupFs, detect
-from crio.linux.cgroup.base import Pressure
+from crio.linux.cgroup.base import Pressure, Use
 from crio.linux.cgroup.v1 import CgroupV1
 from crio.linux.cgroup.v2 import CgroupV2
 
@@ -60,6 +60,12 @@ def test_create_add_read_remove(real: CgroupFs, group: str) -> None:
         assert memory.limit is None
         assert cpu is not None
         assert cpu.usage >= 0
+        use = real.use(inner)
+        assert use.cpu is not None
+        assert use.cpu >= cpu.usage
+        assert use.memory is not None
+        assert use.memory >= use.working_set
+        assert use.limit is None
         pids = real.pids(inner)
         assert pids is not None
         assert pids.current == 1
@@ -82,11 +88,26 @@ def test_what_is_not_there_has_no_figures(real: CgroupFs) -> None:
     assert real.cpu(path) is None
     assert real.memory(path) is None
     assert real.pids(path) is None
+    assert real.use(path) == Use()
     assert real.io(path) == []
     assert real.hugetlb(path) == {}
     assert real.processes(path) == []
     assert list(real.children(path)) == []
     real.remove(path)
+
+
+def same_figures(fs: CgroupFs, path: str) -> bool:
+    """Whether the quick way tells what the slow one does."""
+    use, cpu, memory = fs.use(path), fs.cpu(path), fs.memory(path)
+    assert cpu is not None
+    assert memory is not None
+    figures = ("working_set", "rss", "faults", "major_faults", "limit", "swap", "swap_limit")
+    return (
+        (use.cpu, use.memory) == (cpu.usage, memory.usage)
+        and (use.cpu_pressure, use.memory_pressure) == (cpu.pressure, memory.pressure)
+        and use.io_pressure == fs.io_pressure(path)
+        and all(getattr(use, name) == getattr(memory, name) for name in figures)
+    )
 
 
 def write_files(root: Path, files: dict[str, str]) -> None:
@@ -126,6 +147,7 @@ def test_version_2_figures(tmp_path: Path) -> None:
     assert memory is not None
     assert (memory.usage, memory.working_set, memory.limit, memory.failures) == (5000, 4850, None, 3)
     assert memory.swap_limit is None
+    assert same_figures(fs, "/g")
     (device,) = fs.io("/g")
     assert (device.read_bytes, device.write_bytes, device.reads, device.writes) == (1, 2, 3, 4)
     assert fs.hugetlb("/g") == {"2MB": (2097152, 0)}
@@ -163,6 +185,7 @@ def test_version_1_figures(tmp_path: Path) -> None:
     assert (memory.rss, memory.cache, memory.failures) == (100, 200, 2)
     assert cpu is not None
     assert (cpu.usage, cpu.user, cpu.throttled) == (777, 30_000_000, 7)
+    assert same_figures(fs, "/g")
     (device,) = fs.io("/g")
     assert (device.read_bytes, device.writes) == (10, 2)
 
