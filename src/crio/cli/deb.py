@@ -166,7 +166,7 @@ def build(directory: str, tree: str, wheels: str = "") -> str:
     _write_control(tree, control, conffiles, hashlib.sha256(network.content.encode()).hexdigest())
     os.makedirs(directory, exist_ok=True)
     package = os.path.join(directory, f"crio_{control.version}_{architecture}.deb")
-    install.call(["dpkg-deb", "--root-owner-group", "-Zxz", "--build", tree, package])
+    install.call(["dpkg-deb", "--root-owner-group", "-Zzstd", "--build", tree, package])
     return package
 
 

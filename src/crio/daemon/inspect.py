@@ -15,12 +15,12 @@ import msgspec
 from crio.base.errors import Code, CrioError
 from crio.cri.node import Node
 from crio.daemon.described import Described
+from crio.daemon.kept_traces import traces_about
 from crio.telemetry.trace import Span, Tracer
 from crio.wire.http1 import Request, Response
 
 Endpoint = Callable[[str], Awaitable[Response]]
 
-_SUBJECTS = ("pod", "pod_name", "container", "container_name", "image")
 _STATUS = {Code.NOT_FOUND: 404, Code.INVALID_ARGUMENT: 400, Code.FAILED_PRECONDITION: 409}
 
 
@@ -87,7 +87,7 @@ class Inspect:
 
     def _traces(self, subject: str) -> Response:
         """The spans that are kept of all traces about a pod, container or image; by id or name, or how they begin."""
-        traces = self._tracer.traces_with(subject, _SUBJECTS) if self._tracer is not None and subject else []
+        traces = traces_about(self._tracer, subject) if self._tracer is not None else []
         return _json([[_span(span) for span in trace] for trace in traces])
 
     def _jobs(self) -> Response:
