@@ -199,7 +199,8 @@ class ImageService:
         Raises InvalidArgument for a bad name, NotFound, CredentialsRefused, RegistryUnavailable, BadImage, BadContent,
         and Unavailable if the worker came to an end.
         """
-        request = Pull(0, _transport_stripped(name), self._settings(), auth.plain() if auth else None, namespace)
+        image = _transport_stripped(_with_transport(name, self._config.default_transport))
+        request = Pull(0, image, self._settings(), auth.plain() if auth else None, namespace)
         _check_name(request.image)
         self._check_policy(request.image, namespace)
         if (ready := self._in_additional_store(request.image)) is not None:
@@ -415,6 +416,12 @@ class ImageService:
         info = make_info(record, self._store.image_size(record.id), pinned, self._store.image_big_data)
         self._known[record.id] = (record, info)
         return info
+
+
+def _with_transport(name: str, default: str) -> str:
+    """The name, with the default transport before it if it has none of its own."""
+    text = name.strip()
+    return text if text.startswith(("docker://", *(f"{item}:" for item in NODE_TRANSPORTS))) else default + text
 
 
 def _transport_stripped(name: str) -> str:

@@ -401,6 +401,33 @@ async def test_load(node: Node, tmp_path: Path) -> None:
         await service.load("/nowhere/at/all")
 
 
+async def test_names_with_transports(node: Node, tmp_path: Path) -> None:
+    layout = images.layout(str(tmp_path / "layout"), "localhost/mine:1", layers=[BASE])
+    service = node.make(default_transport=f"oci:{tmp_path}/")
+    try:
+        image = await service.pull("layout:1")
+        assert (await service.pull(f"oci:{layout}:localhost/mine:1")).id == image.id
+        assert (await service.pull(f"docker-archive:{_saved(layout, tmp_path)}:example.com/saved:2")).id == image.id
+        assert (await service.pull("containers-storage:localhost/mine:1")).id == image.id
+        with pytest.raises(NotFound):
+            await service.pull("containers-storage:localhost/mine:2")
+        with pytest.raises(NotFound, match="there is none"):
+            await service.pull(f"containers-storage:[overlay@{tmp_path}/none+{tmp_path}/run]localhost/mine:1")
+        with pytest.raises(InvalidArgument, match="not an absolute path"):
+            await service.pull("dir:relative/path")
+        assert (await service.pull("docker://example.com/team/first:1")).repo_tags[-1] == "example.com/team/first:1"
+    finally:
+        await service.stop()
+
+
+def _saved(layout: str, directory: Path) -> str:
+    """The same image as an archive of `docker save`, under another name."""
+    path = f"{directory}/saved.tar"
+    argv = ["skopeo", "--insecure-policy", "copy", "-q", f"oci:{layout}:localhost/mine:1"]
+    subprocess.run([*argv, f"docker-archive:{path}:example.com/saved:2"], check=True)
+    return path
+
+
 async def test_the_worker_leaves_when_idle_and_comes_back(node: Node) -> None:
     service = node.make()
     service.worker_idle = 0.2
