@@ -164,7 +164,7 @@ class ArtifactLayout:
             return msgspec.convert(document.get("manifests") or [], list[dict[str, Any]])
         except FileNotFoundError:
             return []
-        except (msgspec.DecodeError, RecursionError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise DataLoss(f"cannot read {self._path(_INDEX)}: {error}; remove it to start anew") from None
 
     # Writing

@@ -99,7 +99,7 @@ def from_extension(answer: bytes) -> list[Signature]:
     """The signatures in an answer of a registry's extension API. Raises BadContent."""
     try:
         listed = msgspec.json.decode(answer, type=_List).signatures or []
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadContent(f"cannot use the registry's list of signatures: {error}") from None
     if len(listed) > MAX_SIGNATURES:
         raise BadContent(f"cannot use the registry's list of signatures: there are more than {MAX_SIGNATURES}")
