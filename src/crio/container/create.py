@@ -489,14 +489,19 @@ class ContainerMaker:
         monitor = await Monitor.connect(container.id, container.directory)
         record = container.record
         if record.starting_at and not (record.started_at or record.start_error):
-            await self._finish_start(container, ended=monitor.exited is not None)
+            await self._finish_start(container, monitor.exited)
         return (monitor, monitor.exited)
 
-    async def _finish_start(self, container: Container, *, ended: bool) -> None:
+    async def _finish_start(self, container: Container, exit: ExitRecord | None) -> None:
         """A start was cut off: note it if the runtime has done it."""
+        record = container.record
         try:
-            if ended or await self.runtimes.get(container.record.handler).state(container.id) != "created":
-                container.record.started_at = container.record.starting_at
+            if exit is not None:
+                done = not exit.finished_at_ns or exit.finished_at_ns >= record.starting_at
+            else:
+                done = await self.runtimes.get(record.handler).state(container.id) != "created"
+            if done:
+                record.started_at = record.starting_at
                 container.save()
         except CrioError as error:
             log.warning("cannot tell whether container %s was started: %s", container.short_id, error.message)
