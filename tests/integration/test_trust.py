@@ -75,7 +75,8 @@ class Bed:
         return full
 
     def digest(self, name: str) -> str:
-        return bed.run("skopeo", "inspect", "--tls-verify=false", "--format", "{{.Digest}}", f"docker://{name}").strip()
+        raw = bed.run("skopeo", "inspect", "--tls-verify=false", "--raw", f"docker://{name}")
+        return f"sha256:{hashlib.sha256(raw.encode()).hexdigest()}"
 
     async def pull(self, name: str, namespace: str = "default") -> str:
         request = pb.PullImageRequest(image=pb.ImageSpec(image=name))
@@ -341,3 +342,94 @@ async def test_encrypted_images(trust: Bed, scheme: str) -> None:
         await trust.run(image, name)
     with pytest.raises(RpcError, match=r"none of the 1 private keys"):
         await trust.pull(name)
+
+
+def artifact(trust: Bed, tag: str, files: Mapping[str, bytes], **fields: Any) -> str:
+    """An OCI artifact in the registry, as oras pushes it; its full name."""
+    layers = []
+    for title, data in files.items():
+        blob = trust.upload("artifact", data, "text/plain")
+        layers.append({**blob, "annotations": {"org.opencontainers.image.title": title}})
+    config = {**trust.upload("artifact", b"{}", oci_image.EMPTY), "data": "e30="}
+    value = {"schemaVersion": 2, "mediaType": oci_image.MANIFEST, "artifactType": "application/x.test.v1",
+             "config": config, "layers": layers, **fields}  # fmt: skip
+    trust.put_manifest("artifact", tag, value)
+    return f"{trust.server.host}/artifact:{tag}"
+
+
+async def images(trust: Bed, name: str = "") -> list[pb.Image]:
+    request = pb.ListImagesRequest()
+    request.filter.image.image = name
+    return list((await trust.node.call("ListImages", request, pb.ListImagesResponse)).images)
+
+
+async def test_artifacts(trust: Bed) -> None:
+    """Pull, list, status, mount, protection, removal; the store is what CRI-O and podman know."""
+    trust.policy({"": ACCEPT})
+    await trust.node.load(trust.layout)
+    name = artifact(trust, "files", {"a.txt": b"hello artifact\n", "sub/2": b"2", "sub/3": b"3"})
+    image = await trust.pull(name)
+    digest = trust.digest(name)
+    assert image == digest.partition(":")[2]
+    (listed,) = await images(trust, name)
+    assert (listed.id, listed.repo_tags, listed.repo_digests, listed.size, listed.pinned) == (
+        image, [name], [f"{trust.server.host}/artifact@{digest}"], 17, False
+    )  # fmt: skip
+    assert {item.id for item in await images(trust)} > {image}
+    for asked in (image, image[:12], f"{trust.server.host}/artifact@{digest}"):
+        (found,) = await images(trust, asked)
+        assert found.id == image
+    layout = trust.node.root / "storage/artifacts"
+    (entry,) = json.loads((layout / "index.json").read_text())["manifests"]
+    assert entry["annotations"] == {oci_image.REF_NAME: name}
+    bed.run("skopeo", "--insecure-policy", "inspect", "--raw", f"oci:{layout}:{name}")
+
+    node = trust.node
+    pod_config = node.host_network(node.pod_config())
+    pod = await node.run_pod(pod_config)
+    config = node.container_config(["sleep", "1000"])
+    for path, sub_path in (("/all", ""), ("/sub", "sub")):
+        mount = pb.Mount(container_path=path, image=pb.ImageSpec(image=name), readonly=True, image_sub_path=sub_path)
+        config.mounts.append(mount)
+    container = await node.create(pod, config, pod_config)
+    await node.start_container(container)
+    assert (await node.exec(container, "cat", "/all/a.txt", "/all/sub/2", "/sub/3")).stdout == b"hello artifact\n23"
+    assert b"Read-only" in (await node.exec(container, "sh", "-c", "echo x > /all/a.txt")).stderr
+    remove = pb.RemoveImageRequest(image=pb.ImageSpec(image=name))
+    with pytest.raises(RpcError, match=r"uses it"):
+        await node.call("RemoveImage", remove, pb.RemoveImageResponse)
+    bad = node.container_config(["true"], name="bad")
+    bad.mounts.append(pb.Mount(container_path="/x", image=pb.ImageSpec(image=name), readonly=True, image_sub_path="no"))
+    with pytest.raises(RpcError, match=r"ImageVolumeMountFailed: .*does not exist in it"):
+        await node.create(pod, bad, pod_config)
+    with pytest.raises(RpcError, match=r"it is an OCI artifact"):
+        await node.create(pod, node.container_config(["true"], name="run", image=name), pod_config)
+
+    # The tag moves: the former artifact stays by its id while it is used, and goes afterwards.
+    second = await trust.pull(artifact(trust, "files", {"a.txt": b"second\n"}))
+    assert [item.repo_tags for item in await images(trust, image)] == [[]]
+    await node.remove_container(container)
+    for asked in (image, second):
+        remove.image.image = asked
+        await node.call("RemoveImage", remove, pb.RemoveImageResponse)
+    assert await images(trust, name) == []
+    assert list((layout / "blobs/sha256").iterdir()) == []
+
+
+async def test_artifacts_and_trust(trust: Bed, gpg: Gpg) -> None:
+    trust.policy({"": ACCEPT, "artifact": signed_by(gpg)})
+    await trust.node.load(trust.layout)
+    name = artifact(trust, "one", {"bin/busybox": b"signed\n"})
+    with pytest.raises(RpcError, match=r"SignatureValidationFailed: .*there is none"):
+        await trust.pull(name)
+    digest = trust.digest(name)
+    place = trust.lookaside / f"artifact@{digest.replace(':', '=')}"
+    place.mkdir(parents=True)
+    (place / "signature-1").write_bytes(gpg.sign(bed.simple_payload(digest, name)))
+    image = await trust.pull(name)
+    await trust.run(image, name, volume=True)
+    stranger = Gpg(trust.root / "stranger")
+    stranger.close()
+    trust.policy({"": ACCEPT, "artifact": signed_by(stranger)})
+    with pytest.raises(RpcError, match=r"SignatureValidationFailed: .*no accepted OpenPGP key"):
+        await trust.run(image, name, volume=True)

@@ -242,11 +242,6 @@ def _climbing(build: LayoutBuilder) -> dict[str, Any]:
     return build.manifest(config, [build.blob(evil, oci_image.LAYER)])
 
 
-def _artifact(build: LayoutBuilder) -> dict[str, Any]:
-    empty = build.blob(b"{}", oci_image.EMPTY)
-    return build.manifest(empty, [build.blob(b"data", "application/x-model")])
-
-
 def _two(build: LayoutBuilder) -> list[dict[str, Any]]:
     return [build.blob(gzip.compress(data), oci_image.LAYER_GZIP) for data in (BASE, TOP)]
 
@@ -262,7 +257,6 @@ def _two(build: LayoutBuilder) -> list[dict[str, Any]]:
         (_no_tar, CrioError, 0),
         (_cut_gzip, BadImage, 0),
         (_climbing, CrioError, 0),
-        (_artifact, BadImage, 0),
     ],
 )
 def test_broken_images_leave_nothing(
