@@ -111,6 +111,29 @@ async def test_with_the_network_of_the_host(node: Node) -> None:
     assert answer.exit_code != 0
 
 
+@pytest.mark.parametrize("point", ["sandbox.run.after_namespaces", "container.create.after_effects"])
+async def test_what_the_daemons_end_cuts_off_goes(node: Node, point: str) -> None:
+    (node.root / "data").mkdir()
+    before = mounts_below(node.root)
+    node.kill()
+    await node.close_client()
+    await node.start(failpoints=f"{point}=kill")
+    pod_config = in_user_namespace(node.pod_config())
+    config = node.container_config(["sleep", "600"])
+    config.mounts.append(volume(node.root / "data", "/data", mapped=True))
+    with pytest.raises((RpcError, OSError)):
+        await node.create(await node.run_pod(pod_config), config, pod_config)
+    assert node.process is not None
+    node.process.wait(10)
+    await node.close_client()
+    await node.start()
+    assert await node.containers() == []
+    for pod in await node.pods():
+        await node.remove_pod(pod.id)
+    assert mounts_below(node.root) - before <= {str(node.root / "ns" / "netns")}
+    assert list((node.root / "ns" / "userns").glob("*")) == []
+
+
 async def test_requests_that_cannot_be(node: Node) -> None:
     longer = in_user_namespace(node.pod_config("longer"))
     longer.linux.security_context.namespace_options.userns_options.gids[0].length = 100

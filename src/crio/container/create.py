@@ -200,6 +200,7 @@ class ContainerMaker:
                 await self._storage.run(apply_effects, plan.effects, record.rootfs)
             else:
                 apply_effects(plan.effects, record.rootfs)
+            failpoint("container.create.after_effects")
             self._remember(record, plan)
             write_new(container.path(CONFIG_FILE), _spec_encoder.encode(plan.spec))
             if record.log_path:

@@ -38,7 +38,7 @@ from crio.sandbox.names import check_config, sandbox_name, short_hostname
 from crio.sandbox.network import pod_network
 from crio.sandbox.record import FILE, SandboxRecord
 from crio.sandbox.sandbox import Sandbox
-from crio.sandbox.user_namespace import id_maps
+from crio.sandbox.user_namespace import check_mode, id_maps
 from crio.spec.oci_runtime import IdMapping
 
 log = logging.getLogger(__name__)
@@ -188,7 +188,9 @@ class SandboxManager:
             hostname=plan.hostname(config, sandbox_id, short_hostname),
         )
         sysctls = plan.sysctls(config, self.settings.default_sysctls, planned, maps.gids)
-        shm_size = files.shm_size(self._annotations(config, handler))
+        annotations = self._annotations(config, handler)
+        check_mode(annotations)
+        shm_size = files.shm_size(annotations)
         labels = self.labels.make(config, unconfined_on_host_network=self.settings.unconfined_on_host_network)
         record.process_label, record.mount_label = labels
         sandbox = Sandbox(os.path.join(self.settings.directory, sandbox_id), record)

@@ -6,11 +6,12 @@ for all containers of the pod (api.proto, UserNamespace).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from crio.api.runtime.v1 import api_pb2 as pb
 from crio.base.errors import InvalidArgument
+from crio.spec.annotations import USERNS_MODE, find
 from crio.spec.oci_runtime import IdMapping
 
 _HIGHEST_ID = (1 << 32) - 2
@@ -48,6 +49,19 @@ def id_maps(options: pb.NamespaceOption, *, lowest_uid: int = -1, lowest_gid: in
     if maps.uids[0].size != maps.gids[0].size:
         raise _refusal("uids and gids must have the same length")
     return maps
+
+
+def check_mode(annotations: Mapping[str, str]) -> None:
+    """Raise InvalidArgument for the annotation by which pods asked for a user namespace before Kubernetes could.
+
+    Who asks for less privilege must not silently get all of it.
+    """
+    mode = find(annotations, USERNS_MODE)
+    if mode is not None and mode not in ("", "host"):
+        raise InvalidArgument(
+            f"cannot run the pod with annotation {USERNS_MODE}={mode[:80]!r}: it is not supported; "
+            "set hostUsers: false in the pod"
+        )
 
 
 def check_same(pod: IdMaps, options: pb.NamespaceOption) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from crio.api.runtime.v1 import api_pb2 as pb
 from crio.base.errors import InvalidArgument
-from crio.sandbox.user_namespace import IdMaps, check_same, id_maps
+from crio.sandbox.user_namespace import IdMaps, check_mode, check_same, id_maps
 from crio.spec.oci_runtime import IdMapping
 
 RUN = {"host_id": 100_000, "container_id": 0, "length": 65536}
@@ -65,6 +65,14 @@ def test_the_lowest_ids_of_the_configuration() -> None:
         id_maps(options(), lowest_uid=100_001)
     with pytest.raises(InvalidArgument, match="gids begins below 100001"):
         id_maps(options(), lowest_gid=100_001)
+
+
+@pytest.mark.parametrize("name", ["userns-mode.crio.io", "io.kubernetes.cri-o.userns-mode"])
+def test_the_older_annotation_is_refused_rather_than_ignored(name: str) -> None:
+    check_mode({name: "host"})
+    check_mode({})
+    with pytest.raises(InvalidArgument, match="hostUsers: false"):
+        check_mode({name: "auto:size=65536"})
 
 
 def test_containers_have_that_of_their_pod() -> None:
