@@ -20,7 +20,7 @@ import msgspec
 
 from crio.base.errors import DataLoss
 from crio.base.failpoints import failpoint
-from crio.base.files import read_bounded
+from crio.base.files import read_bounded, sync_directory
 from crio.storage.records import decode_list
 
 log = logging.getLogger(__name__)
@@ -112,9 +112,9 @@ class IndexFile:
         return decode_list(read_bounded(saved, MAX_INDEX), saved)
 
     def write(self, data: bytes, *, lasting: bool) -> None:
-        """Replace the file. A crash leaves the old or the new one; if `lasting`, a power cut does too.
+        """Replace the file. A crash leaves the old or the new one; if `lasting`, a power cut after it leaves the new.
 
-        The folder is not synced: file systems keep the order of renames, and that is enough.
+        The folder is synced as well: btrfs may show a later rename of another file without this one.
         """
         if self._syncer is not None and not lasting:
             self._save()
@@ -132,6 +132,8 @@ class IndexFile:
                 os.close(fd)
             failpoint("storage.index.before_rename")
             os.rename(temporary, self.path)
+            if lasting and self._syncer is not None:
+                sync_directory(directory)
         except BaseException:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(temporary)
