@@ -82,13 +82,13 @@ def _fail(message: str) -> int:
 
 def _run(arguments: list[str]) -> int:
     before, name, rest = split(arguments)
-    if "-h" in before or "--help" in before or name in ("", "help", "h"):
-        return _help(rest[:1] if name in ("help", "h") else [])
     if "-v" in before or "--version" in before:
         from crio import __version__
 
         print(f"crioctl version {__version__}")
         return 0
+    if "-h" in before or "--help" in before or name in ("", "help", "h"):
+        return _help(rest[:1] if name in ("help", "h") else [])
     flags = global_parser().parse_args([*before, name])
     entry = catalog.find(name)
     if entry is None:

@@ -230,3 +230,9 @@ def test_interrupts(node: FakeCri, arguments: list[str], code: int) -> None:
         _, err = child.communicate(timeout=20)
     blocked.set()
     assert (child.returncode, err) == (code, b"")
+
+
+@pytest.mark.parametrize("arguments", [["--version"], ["-v"], ["--version", "ps"]])
+def test_own_version(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments) == 0
+    assert capsys.readouterr().out.startswith("crioctl version 1.")

@@ -54,6 +54,7 @@ class Forwarder:
     def __init__(self, link: SpdyLink) -> None:
         self._link = link
         self._requests = 0
+        self._carrying: set[asyncio.Task[None]] = set()
 
     async def run(self, ports: Sequence[Ports]) -> None:
         """Until the connection to the runtime ends. Raises Unavailable then, and if a local port cannot be had."""
@@ -67,12 +68,15 @@ class Forwarder:
         finally:
             for server in servers:
                 server.close()
-            reading.cancel()
-            await asyncio.gather(reading, return_exceptions=True)
+            for task in (reading, *self._carrying):
+                task.cancel()
+            await asyncio.gather(reading, *self._carrying, return_exceptions=True)
 
     async def _listen(self, ports: Ports) -> list[asyncio.Server]:
-        async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            await self._carry(ports, reader, writer)
+        def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            task = asyncio.ensure_future(self._carry(ports, reader, writer))
+            self._carrying.add(task)
+            task.add_done_callback(self._carrying.discard)
 
         servers: list[asyncio.Server] = []
         local, reason = ports.local, ""
