@@ -359,7 +359,7 @@ class ContainerMaker:
             handler=HandlerFacts(
                 name=record.handler,
                 settings=config.runtime.runtimes[record.handler],
-                recursive_read_only=features.recursive_read_only,
+                recursive_read_only=features.recursive_read_only and self._host.recursive_read_only,
                 idmapped_mounts=features.idmapped_mounts,
                 seccomp_program=features.seccomp_program,
             ),

@@ -31,7 +31,7 @@ async def status(node: Node, request: pb.StatusRequest, context: Context) -> pb.
             pb.RuntimeHandler(
                 name=name,
                 features=pb.RuntimeHandlerFeatures(
-                    recursive_read_only_mounts=features.recursive_read_only,
+                    recursive_read_only_mounts=features.recursive_read_only and node.host.recursive_read_only,
                     user_namespaces=userns and features.user_namespaces,
                 ),
             )

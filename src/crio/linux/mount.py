@@ -211,6 +211,15 @@ def mount_setattr(
     check(int(result), path or f"fd {dir_fd}")
 
 
+def has_mount_setattr() -> bool:
+    """Whether the kernel can map owners and make whole trees read-only (Linux 5.12)."""
+    try:
+        mount_setattr(-1, "")
+    except OSError as error:
+        return error.errno != errno.ENOSYS
+    return True
+
+
 def clone_tree_idmapped(path: str, userns_fd: int, *, recursive: bool = False) -> int:
     """A detached copy of the mount at `path` whose owners are mapped as in the user namespace `userns_fd`."""
     flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | (AT_RECURSIVE if recursive else 0)

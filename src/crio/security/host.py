@@ -15,7 +15,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from crio.linux import apparmor, caps, owned_namespaces, seccomp, selinux
+from crio.linux import apparmor, caps, mount, owned_namespaces, seccomp, selinux
 from crio.linux.cgroup import CgroupFs, detect
 
 log = logging.getLogger(__name__)
@@ -70,6 +70,8 @@ class HostFacts(msgspec.Struct, frozen=True):
     apparmor: bool = False
     selinux: bool = False
     fips: bool = False
+    recursive_read_only: bool = True
+    """Whether the kernel can make a mount read-only with all that is mounted below it."""
     user_namespaces: bool = False
     """Whether pods can have user namespaces."""
     masked_paths: tuple[str, ...] = _MASKED
@@ -97,6 +99,7 @@ def gather(cgroups: CgroupFs | None = None) -> HostFacts:
         apparmor=apparmor.is_enabled(),
         selinux=selinux.is_enabled(),
         fips=_read_int("/proc/sys/crypto/fips_enabled") == 1,
+        recursive_read_only=mount.has_mount_setattr(),
         user_namespaces=owned_namespaces.are_possible(),
         masked_paths=(*_MASKED, *sorted(glob.glob(_MASKED_PATTERN))),
     )

@@ -11,7 +11,7 @@ import pytest
 
 from crio.base.errors import InvalidArgument
 from crio.linux.namespaces import is_pinned, unpin, unshare_directory
-from crio.linux.owned_namespaces import pin_owned
+from crio.linux.owned_namespaces import are_possible, pin_owned
 
 pytestmark = pytest.mark.root
 
@@ -69,3 +69,7 @@ def test_settings_of_the_host_are_refused(paths: dict[str, str]) -> None:
         pin_owned(paths, MAP, MAP, sysctls={"kernel.core_pattern": "x"})
     with pytest.raises(InvalidArgument, match="host name"):
         pin_owned({"user": paths["user"]}, MAP, MAP, hostname="x")
+
+
+def test_this_kernel_can() -> None:
+    assert are_possible()
