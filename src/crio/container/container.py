@@ -50,6 +50,8 @@ class Container:
         self.execs_refused = False
         """Set once a stop kills: a new exec would only be killed as well."""
         self.lock = asyncio.Lock()
+        self.listed = b""
+        """What lists tell of it, encoded, without its state: nothing else of that changes. Kept by cri/encode.py."""
 
     @property
     def id(self) -> ContainerId:

@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-import weakref
-
 from crio.api.runtime.v1 import api_pb2 as pb
 from crio.container.container import Container
 from crio.image.records import ImageInfo
 from crio.sandbox.sandbox import Sandbox
 from crio.wire.protobuf import number_field
 
+_STATES_OF_PODS = {state: number_field(3, state) for state in pb.PodSandboxState.values()}
+_STATES_OF_CONTAINERS = {int(state): number_field(6, state) for state in pb.ContainerState.values()}
+
 
 def sandbox_state(sandbox: Sandbox) -> pb.PodSandboxState.ValueType:
     return pb.SANDBOX_READY if sandbox.ready else pb.SANDBOX_NOTREADY
 
 
-_listed: weakref.WeakKeyDictionary[Sandbox | Container, bytes] = weakref.WeakKeyDictionary()
-"""What lists tell of a pod or container, without its state: nothing else of it changes."""
-
-
 def sandbox(item: Sandbox) -> bytes:
     """The short form, for lists: an encoded PodSandbox."""
-    listed = _listed.get(item)
-    if listed is None:
+    if not item.listed:
         config = item.config
-        listed = _listed[item] = pb.PodSandbox(
+        item.listed = pb.PodSandbox(
             id=item.id,
             metadata=config.metadata,
             created_at=item.record.created_at,
@@ -32,7 +28,7 @@ def sandbox(item: Sandbox) -> bytes:
             annotations=config.annotations,
             runtime_handler=item.record.runtime_handler,
         ).SerializeToString()
-    return listed + number_field(3, sandbox_state(item))
+    return item.listed + _STATES_OF_PODS[sandbox_state(item)]
 
 
 def sandbox_status(item: Sandbox) -> pb.PodSandboxStatus:
@@ -56,10 +52,9 @@ def sandbox_status(item: Sandbox) -> pb.PodSandboxStatus:
 
 def container(item: Container) -> bytes:
     """The short form, for lists: an encoded Container."""
-    listed = _listed.get(item)
-    if listed is None:
+    if not item.listed:
         config, record = item.config, item.record
-        listed = _listed[item] = pb.Container(
+        item.listed = pb.Container(
             id=item.id,
             pod_sandbox_id=record.sandbox_id,
             metadata=config.metadata,
@@ -70,7 +65,7 @@ def container(item: Container) -> bytes:
             labels=config.labels,
             annotations=config.annotations,
         ).SerializeToString()
-    return listed + number_field(6, item.state)
+    return item.listed + _STATES_OF_CONTAINERS[item.state]
 
 
 def container_status(item: Container) -> pb.ContainerStatus:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -67,7 +66,7 @@ class StatsReader:
         self._rates = Rates()
         self._layers = Layers(store, executor)
         self._readings: dict[str, _Reading] = {}
-        self._attributes: weakref.WeakKeyDictionary[Container | Sandbox, bytes] = weakref.WeakKeyDictionary()
+        self._attributes: dict[str, bytes] = {}
         self._cadences = {kind: Cadence(_LEAD) for kind in ("containers", "sandboxes")}
         self._ahead = TaskScope("figures")
 
@@ -189,25 +188,26 @@ class StatsReader:
 
     def _forget(self) -> None:
         """What is gone, when it has become much."""
-        if len(self._readings) > 4 * len(self._containers) + 64:
+        if max(len(self._readings), len(self._attributes)) > 4 * len(self._containers) + 64:
             oldest = time.monotonic() - 60.0
             self._readings = {key: reading for key, reading in self._readings.items() if reading.at > oldest}
+            self._attributes = {key: part for key, part in self._attributes.items() if key in self._readings}
             self._rates.keep_only(set(self._readings))
             self._layers.keep_only({container.id for container in self._containers})
 
     # Telling
 
     def _encode(self, container: Container) -> bytes:
-        attributes = self._attributes.get(container)
+        attributes = self._attributes.get(container.id)
         if attributes is None:
-            attributes = self._attributes[container] = messages.container_attributes(container)
+            attributes = self._attributes[container.id] = messages.container_attributes(container)
         use = self._of_container(container).part if container.running else b""
         return attributes + use + self._layers.part(container.id)
 
     def _encode_sandbox(self, sandbox: Sandbox, members: Sequence[Container]) -> bytes:
-        attributes = self._attributes.get(sandbox)
+        attributes = self._attributes.get(sandbox.id)
         if attributes is None:
-            attributes = self._attributes[sandbox] = messages.sandbox_attributes(sandbox)
+            attributes = self._attributes[sandbox.id] = messages.sandbox_attributes(sandbox)
         reading = self._readings.get(sandbox.id) or self._read_sandbox(sandbox, members)
         linux = pb.LinuxPodSandboxStats()
         messages.fill_cpu(linux.cpu, reading.use, reading.rate, reading.now)
