@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -134,3 +136,11 @@ async def test_a_node_without_a_policy(tmp_path: Path, monkeypatch: pytest.Monke
     assert worker.asked == []
     await use.check(image(encrypted=True), [NAME], "ns")
     assert len(worker.asked) == 1
+
+
+@pytest.mark.parametrize("module", ["crio.daemon.wiring", "crio.image.worker.program"])
+def test_no_cryptography_is_loaded_before_it_is_needed(module: str) -> None:
+    libraries = ("cryptography", "pysequoia", "yaml")
+    program = f"import sys, {module}; print([name for name in {libraries} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
