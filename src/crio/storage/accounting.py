@@ -19,11 +19,12 @@ def image_size(image: ImageRecord, layers: Iterable[LayerRecord]) -> int:
 
 
 class Accounts:
-    """Remembers what had to be counted: inodes of layers that other tools made."""
+    """Counts inodes of layers that other tools made, once; the store then keeps the number in the layer's record."""
 
     def __init__(self, driver: Driver) -> None:
         self._driver = driver
-        self._measured: dict[str, int] = {}
+        self.counted: dict[str, int] = {}
+        """Inodes by layer, where the record does not tell."""
 
     def all_images(self, images: Iterable[ImageRecord], layers: Iterable[LayerRecord]) -> Usage:
         """Bytes and inodes of all blobs and all layers of images; containers' layers are not counted."""
@@ -38,11 +39,12 @@ class Accounts:
         return Usage(total, inodes)
 
     def _inodes(self, layer: LayerRecord) -> int:
-        known = layer.flags.get(INODES_FLAG, self._measured.get(layer.id))
-        if not isinstance(known, int):
-            try:
-                known = measure(self._driver.own_directories(layer.id)[0]).inodes
-            except (OSError, NotFound):
-                known = 0
-            self._measured[layer.id] = known
-        return known
+        known = layer.flags.get(INODES_FLAG, self.counted.get(layer.id))
+        if isinstance(known, int):
+            return known
+        try:
+            count = measure(self._driver.own_directories(layer.id)[0]).inodes
+        except (OSError, NotFound):
+            return 0
+        self.counted[layer.id] = count
+        return count

@@ -588,10 +588,23 @@ class Store:
     def fs_usage(self) -> Usage:
         """What all images take: bytes of their uncompressed layers and blobs, and inodes. Read-only stores count not.
 
-        From the records; inodes of layers which other tools made are counted once in the life of the store object.
+        From the records, so that it takes no longer for large images; inodes of a layer which another tool made are
+        counted when they are asked for the first time.
         """
         images = self.image_store.table.snapshot().by_id.values()
-        return self._accounts.all_images(images, self.layer_store.table.snapshot().by_id.values())
+        usage = self._accounts.all_images(images, self.layer_store.table.snapshot().by_id.values())
+        if self._accounts.counted:
+            self._keep_counts()
+        return usage
+
+    def _keep_counts(self) -> None:
+        """Put what was counted into the layers' records."""
+        counted, self._accounts.counted = self._accounts.counted, {}
+        with self.layer_store.table.writing() as edit:
+            for id in counted.keys() & edit.now.by_id.keys():
+                layer = edit.now.by_id[id]
+                edit.put(records.replaced(layer, flags={**layer.flags, accounting.INODES_FLAG: counted[id]}))
+            edit.save(lasting=False)
 
     @property
     def image_place(self) -> str:
