@@ -18,14 +18,14 @@ from crio.config.tables.runtime import Runtime
 PREFERRED = ("crun", "runc")
 """Runtimes that are looked for when the configuration names none, best first."""
 
-_MONITOR_ENV = (f"PATH={DEFAULT_PATH}",)
+MONITOR_ENV = (f"PATH={DEFAULT_PATH}",)
 _SLICE = "system.slice"
 _VM_PROGRAM = re.compile(r"containerd-shim-[a-zA-Z0-9+-]+")
 
 BUILT_IN: Mapping[str, Any] = {
     "runtime_root": "/run/crun",
     "allowed_annotations": ("io.containers.trace-syscall", "devices.crio.io"),
-    "monitor_env": _MONITOR_ENV,
+    "monitor_env": MONITOR_ENV,
     "container_min_memory": 500 * 1024,
 }
 """The crun handler that exists without any file."""
@@ -121,7 +121,7 @@ class Handlers:
             runtime_root=handler.runtime_root or f"/run/{name}",
             monitor_path=self._runtime.conmon or handler.monitor_path,
             monitor_cgroup=self._monitor_cgroup(handler),
-            monitor_env=self._runtime.conmon_env or handler.monitor_env or _MONITOR_ENV,
+            monitor_env=self._runtime.conmon_env or handler.monitor_env or MONITOR_ENV,
             container_create_timeout=timeout,
         )
 

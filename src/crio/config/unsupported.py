@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Set
 
 from crio.config.catalog import entries, value_of
+from crio.config.handlers import MONITOR_ENV
 from crio.config.model import Config
+from crio.config.tables.handler import RuntimeHandler
 
 _OWN_MONITOR = "containers are monitored by this daemon's own program"
 _NO_NRI = "NRI plug-ins are not called"
+
+_NO_CPU_HOOKS = "interrupts are not moved away from the CPUs of containers"
 
 UNSUPPORTED: Mapping[str, str] = {
     "crio.runtime.conmon": _OWN_MONITOR,
@@ -21,8 +25,39 @@ UNSUPPORTED: Mapping[str, str] = {
     "crio.nri.nri_plugin_dir": _NO_NRI,
     "crio.nri.nri_listen": _NO_NRI,
     "crio.nri.default_validator.nri_enable_default_validator": _NO_NRI,
+    "crio.runtime.irqbalance_config_file": _NO_CPU_HOOKS,
+    "crio.runtime.irqbalance_config_restore_file": _NO_CPU_HOOKS,
+    "crio.runtime.shared_cpuset": "no container is given further CPUs",
+    "crio.runtime.drop_infra_ctr": "a pod has no container of its own",
+    "crio.checkpoint_restore.container_level_enabled": "containers are not checkpointed",
+    "crio.runtime.enable_pod_events": "events are always served",
+    "crio.image.pause_command": "pods have no infra container that would run it",
+    "crio.stats.collection_period": "figures are collected when they are asked for",
+    "crio.stats.stats_collection_period": "figures are collected when they are asked for",
+    "crio.nri.enable_nri": _NO_NRI,
+    "crio.nri.nri_plugin_config_dir": _NO_NRI,
+    "crio.nri.nri_disable_connections": _NO_NRI,
+    "crio.nri.nri_plugin_registration_timeout": _NO_NRI,
+    "crio.nri.nri_plugin_request_timeout": _NO_NRI,
+    "crio.nri.default_validator.nri_validator_reject_oci_hook_adjustment": _NO_NRI,
+    "crio.nri.default_validator.nri_validator_reject_runtime_default_seccomp_adjustment": _NO_NRI,
+    "crio.nri.default_validator.nri_validator_reject_unconfined_seccomp_adjustment": _NO_NRI,
+    "crio.nri.default_validator.nri_validator_reject_custom_seccomp_adjustment": _NO_NRI,
+    "crio.nri.default_validator.nri_validator_reject_namespace_adjustment": _NO_NRI,
+    "crio.nri.default_validator.nri_validator_required_plugins": _NO_NRI,
+    "crio.nri.default_validator.nri_validator_tolerate_missing_plugins_annotation": _NO_NRI,
 }
 """What is true in place of the feature, by key. An entry goes when its feature comes."""
+
+
+UNSUPPORTED_OF_HANDLERS: Mapping[str, str] = {
+    "platform_runtime_paths": "the handler's one runtime is used for images of all platforms",
+    "monitor_env": "runtimes are called with PATH alone",
+    "runtime_pull_image": "images are unpacked on the host",
+    "runtime_config_path": "an OCI runtime has no configuration file",
+    "stream_websockets": "streams are served over WebSockets for every handler anyway",
+}
+_DEFAULT_HANDLER = RuntimeHandler(monitor_env=MONITOR_ENV)
 
 
 def unsupported_lines(config: Config, named: Set[str]) -> Iterator[str]:
@@ -31,3 +66,15 @@ def unsupported_lines(config: Config, named: Set[str]) -> Iterator[str]:
         entry = entries()[dotted]
         if dotted in named and value_of(config, entry) != entry.default:
             yield f"{entry.name} has no effect yet: {instead}"
+    for name, handler in config.runtime.runtimes.items():
+        yield from _handler_lines(name, handler)
+
+
+def _handler_lines(name: str, handler: RuntimeHandler) -> Iterator[str]:
+    where = f"runtime handler {name}"
+    if handler.runtime_type not in ("", "oci"):
+        yield f"{where} cannot be used yet: its runtime_type is {handler.runtime_type}, and only oci is there"
+        return
+    for field, instead in UNSUPPORTED_OF_HANDLERS.items():
+        if getattr(handler, field) and getattr(handler, field) != getattr(_DEFAULT_HANDLER, field):
+            yield f"{field} of {where} has no effect yet: {instead}"
