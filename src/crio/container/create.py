@@ -460,8 +460,11 @@ class ContainerMaker:
         record = container.record
         monitor = await Monitor.connect(record.id, container.directory)
         started = start_time(monitor.monitor_pid) if monitor.monitor_pid else 0
+        runtime = self.runtimes.get(record.handler)
         try:
-            await self.runtimes.get(record.handler).delete(record.id, force=True)
+            if monitor.exited is not None:
+                runtime.release_start(record.id)
+            await runtime.delete(record.id, force=True)
             if record.pid:
                 kill_process(record.pid, record.pid_start)
             if not await monitor.wait_gone(_MONITOR_PATIENCE):

@@ -117,6 +117,8 @@ class ContainerManager:
         self._maker.notifiers.close(container.id)
         self._monitors.pop(container.id, None)
         monitor.close()
+        if not container.record.started_at:
+            self.runtime(container).release_start(container.id)
         if not container.record.own_pid_namespace:
             # Without a PID namespace of its own, the end of the first process does not end the others.
             await self._end_rest(container)

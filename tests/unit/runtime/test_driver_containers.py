@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
 import signal
+import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -103,3 +107,20 @@ def test_command_line() -> None:
         "id",
         "9",
     ]
+
+
+async def test_a_start_that_waits_for_a_dead_process_is_let_go(tmp_path: Path) -> None:
+    runtime = OciRuntime("crun", PATHS["crun"], str(tmp_path))
+    runtime.release_start("none")
+    (tmp_path / "one").mkdir()
+    fifo = tmp_path / "one" / "exec.fifo"
+    os.mkfifo(fifo)
+    waiting = subprocess.Popen(["sh", "-c", f"exec 3>{fifo}"])
+    try:
+        async with asyncio.timeout(10):
+            while waiting.poll() is None:
+                runtime.release_start("one")
+                await asyncio.sleep(0.01)
+    finally:
+        waiting.kill()
+        waiting.wait()
