@@ -214,7 +214,12 @@ class RegistryClient:
         url = parse_url(f"{base.scheme}://{base.authority}{path}" if path.startswith("/") else f"{base}/{path}")
         for last in (False, False, True):
             sent = authorization.header
-            response = self._follow(url, headers, authorization, scope)
+            try:
+                response = self._follow(url, headers, authorization, scope)
+            except TransportFailed:
+                self._http.note_plain(base.authority, plain=False)
+                raise
+            self._http.note_plain(base.authority, plain=base.scheme == "http")
             if response.status != 401:
                 return response
             with response:
@@ -256,6 +261,8 @@ class RegistryClient:
 
     def _probe(self) -> tuple[Url, Authorization]:
         secure = self._base("https")
+        if self._http.is_plain(secure[0].authority):
+            return self._base("http")
         try:
             url = parse_url(f"https://{secure[0].authority}/v2/")
             with self._http.request("GET", url, {}, self._scope, insecure=True):

@@ -28,6 +28,7 @@ CONNECT_TIMEOUT = 15.0
 READ_TIMEOUT = 60.0
 _IDLE_PER_ORIGIN = 8
 _IDLE_SECONDS = 30.0
+_PLAIN_SECONDS = 60.0
 _USER_AGENT = f"cri-o/{__version__}"
 _DRAIN = 64 << 10
 
@@ -172,6 +173,18 @@ class HttpClient:
         self._read_timeout = read_timeout
         self._lock = threading.Lock()
         self._idle: dict[tuple[object, ...], list[_Connection]] = {}
+        self._plain: dict[str, float] = {}
+
+    def is_plain(self, authority: str) -> bool:
+        """Whether this host was found to be without TLS not long ago."""
+        return time.monotonic() - self._plain.get(authority, float("-inf")) < _PLAIN_SECONDS
+
+    def note_plain(self, authority: str, *, plain: bool) -> None:
+        """An answer came without TLS; or not so, or none came, and `is_plain` forgets it."""
+        if plain:
+            self._plain[authority] = time.monotonic()
+        else:
+            self._plain.pop(authority, None)
 
     def request(
         self,

@@ -34,7 +34,7 @@ _JOURNAL = ".ranges"
 _MAX_JOURNAL = 4 << 20
 _NAME = re.compile(r"sha(?:256|512)-[0-9a-f]{64,128}")
 _LINE = re.compile(rb"(\d{1,18}) (\d{1,18})\n")
-_NOTE_EVERY = 1 << 20
+_NOTE_EVERY = 1 << 18
 """Bytes after which a range is noted: so many are lost by a kill."""
 
 

@@ -87,6 +87,25 @@ def test_plain_http(plain: RunningRegistry) -> None:
         read(registry_client, Digest("sha256:" + "0" * 64), None)
 
 
+def test_plain_http_is_found_out_once(plain: RunningRegistry, tmp_path: Path) -> None:
+    http = HttpClient(TlsContexts([]), Proxies(), read_timeout=5.0)
+    endpoint = Endpoint(reference.parse(f"{plain.host}/{NAME}"), insecure=True, mirror=False)
+    assert not http.is_plain(plain.host)
+    RegistryClient(http, endpoint, None, Cancellation()).manifest("1")
+    assert http.is_plain(plain.host)
+    RegistryClient(http, endpoint, None, Cancellation()).manifest("1")
+    gone = RegistryClient(http, Endpoint(reference.parse("127.0.0.1:1/a"), True, False), None, Cancellation())
+    http.note_plain("127.0.0.1:1", plain=True)
+    with pytest.raises(RegistryUnavailable):
+        gone.manifest("1")
+    assert not http.is_plain("127.0.0.1:1"), "the next pull looks again"
+    with registry(str(tmp_path / "run"), tls=True) as running:
+        secure = Endpoint(reference.parse(f"{running.host}/{NAME}"), insecure=True, mirror=False)
+        with pytest.raises(NotFound):
+            RegistryClient(http, secure, None, Cancellation()).manifest("1")
+        assert not http.is_plain(running.host)
+
+
 def test_plain_http_is_not_taken_for_secure(plain: RunningRegistry) -> None:
     with pytest.raises(RegistryUnavailable, match=r"RegistryUnavailable: .* by TLS"):
         client(plain.host, insecure=False).manifest("1")
