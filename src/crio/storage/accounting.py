@@ -25,6 +25,7 @@ class Accounts:
         self._driver = driver
         self.counted: dict[str, int] = {}
         """Inodes by layer, where the record does not tell."""
+        self._copies: dict[str, Usage] = {}
 
     def all_images(self, images: Iterable[ImageRecord], layers: Iterable[LayerRecord]) -> Usage:
         """Bytes and inodes of all blobs and all layers of images; containers' layers are not counted."""
@@ -37,6 +38,17 @@ class Accounts:
                 total += max(layer.diff_size, 0)
                 inodes += self._inodes(layer)
         return Usage(total, inodes)
+
+    def container(self, layer: LayerRecord) -> Usage:
+        """What was written into a container's layer; walks its files."""
+        usage = measure(self._driver.writable_directory(layer.id))
+        if self._driver.layers_apart or not layer.parent:
+            return usage
+        # It began as a copy of the layers below, which never change.
+        copy = self._copies.get(layer.parent)
+        if copy is None:
+            copy = self._copies[layer.parent] = measure(self._driver.own_directories(layer.parent)[0])
+        return Usage(max(usage.bytes - copy.bytes, 0), max(usage.inodes - copy.inodes, 0))
 
     def _inodes(self, layer: LayerRecord) -> int:
         known = layer.flags.get(INODES_FLAG, self.counted.get(layer.id))

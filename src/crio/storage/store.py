@@ -34,7 +34,7 @@ from crio.storage.options import StoreOptions
 from crio.storage.records import ContainerRecord, IdMapEntry, ImageRecord, LayerRecord
 from crio.storage.table import Edit
 from crio.storage.trash import Trash
-from crio.storage.usage import Usage, measure
+from crio.storage.usage import Usage
 
 if TYPE_CHECKING:
     from crio.storage.writer import LayerFacts, LayerWriter, StagedLayer
@@ -576,7 +576,7 @@ class Store:
 
     def container_usage(self, id: str) -> Usage:
         """What the container has written. Walks its files, about 2 microseconds each: call it in an executor."""
-        return measure(self.driver.writable_directory(self.container(id).layer))
+        return self._accounts.container(self.layer(self.container(id).layer))
 
     def mounted(self, id: str) -> int:
         """How many users a container's mount has."""
