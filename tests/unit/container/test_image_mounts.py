@@ -16,14 +16,17 @@ from crio.container.container import Container
 from crio.container.image_mounts import mount_images, new_ids, unmount_images
 from crio.container.record import ContainerRecord
 from crio.container.specgen.volumes import ImageVolumeMountFailed
+from crio.image.records import ImageInfo
 from crio.sandbox.record import SandboxRecord
 from crio.sandbox.sandbox import Sandbox
+from crio.spec.oci_runtime import IdMapping
 from crio.storage.options import StoreOptions
 from crio.storage.store import Store
 
 pytestmark = pytest.mark.root
 
 IMAGE = "ab" * 32
+INFO = ImageInfo(IMAGE, ("localhost/data:1",), (), "", 0, "", False, lambda key: b"", lambda: "")
 
 
 @pytest.fixture
@@ -74,7 +77,7 @@ def sandbox(tmp_path: Path) -> Sandbox:
 
 def test_mounted_pinned_and_removed(store: Store, tmp_path: Path) -> None:
     owner = container(tmp_path, "", "dir", "link", "dir/file")
-    mounts = mount_images(store, [IMAGE] * 4, sandbox(tmp_path), owner)
+    mounts = mount_images(store, [INFO] * 4, sandbox(tmp_path), owner)
     assert sorted(mounts) == ["/v0", "/v1", "/v2", "/v3"]
     assert {mount.image_id for mount in mounts.values()} == {IMAGE}
     assert sorted(os.listdir(mounts["/v0"].source)) == ["dir", "link", "out"]
@@ -98,14 +101,27 @@ def test_mounted_pinned_and_removed(store: Store, tmp_path: Path) -> None:
 def test_a_sub_path_that_the_image_has_not(store: Store, tmp_path: Path, path: str, reason: str) -> None:
     owner = container(tmp_path, "dir", path)
     with pytest.raises(ImageVolumeMountFailed, match=rf"^ImageVolumeMountFailed: .*{reason}"):
-        mount_images(store, [IMAGE] * 2, sandbox(tmp_path), owner)
+        mount_images(store, [INFO] * 2, sandbox(tmp_path), owner)
     unmount_images(store, owner.record.image_volumes)
     assert store.containers() == []
+
+
+def test_owners_are_those_of_the_pods_user_namespace(store: Store, tmp_path: Path) -> None:
+    owner, pod = container(tmp_path, "dir"), sandbox(tmp_path)
+    pod.record.uid_mappings = [IdMapping(0, 1_000_000, 65536)]
+    pod.record.gid_mappings = [IdMapping(0, 2_000_000, 65536)]
+    mount = mount_images(store, [INFO], pod, owner)["/v0"]
+    try:
+        assert mount.owners_mapped
+        status = os.stat(f"{mount.source}/file")
+        assert (status.st_uid, status.st_gid) == (1_000_000, 2_000_000)
+    finally:
+        unmount_images(store, owner.record.image_volumes)
 
 
 def test_an_image_that_has_gone_meanwhile(store: Store, tmp_path: Path) -> None:
     store.remove_image(IMAGE)
     owner = container(tmp_path, "")
     with pytest.raises(ImageVolumeMountFailed, match="does not exist"):
-        mount_images(store, [IMAGE], sandbox(tmp_path), owner)
+        mount_images(store, [INFO], sandbox(tmp_path), owner)
     unmount_images(store, owner.record.image_volumes)
