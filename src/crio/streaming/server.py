@@ -16,6 +16,7 @@ from crio.base.errors import CrioError, InvalidArgument, Unavailable
 from crio.rpc.listener import Listener
 from crio.streaming.backend import Attacher, Executor, PortForwarder
 from crio.streaming.outlet import ClientGone
+from crio.streaming.refusals import Refusals
 from crio.streaming.requests import CommandRequest, PortForwardRequest, Tokens
 from crio.streaming.requests import Request as StreamRequest
 from crio.streaming.stream import ByteStream, PlainStream, TlsStream
@@ -69,6 +70,7 @@ class StreamingServer:
         self._tls: ssl.SSLContext | None = None
         self._tls_stamp: object = None
         self._tokens = Tokens(lambda: asyncio.get_running_loop().time())
+        self._refusals = Refusals(lambda: asyncio.get_running_loop().time())
         self._listener: Listener | None = None
         self._opening: dict[asyncio.Task[None], None] = {}
         self._sessions: set[asyncio.Task[None]] = set()
@@ -174,6 +176,7 @@ class StreamingServer:
             oldest = next(iter(self._opening))
             del self._opening[oldest]
             oldest.cancel()
+            self._refusals.tell("it brought no token while others came")
         task = asyncio.get_running_loop().create_task(self._serve(connection), name="stream")
         self._opening[task] = None
         task.add_done_callback(self._ended)
@@ -200,7 +203,7 @@ class StreamingServer:
                     self._sessions.add(task)
                 await upgrade(http, request, stream, rest, self._services)
             except HttpError as error:
-                log.warning("stream refused: %s", error)
+                self._refusals.tell(error)
                 response = Response(error.status, f"{error}\n".encode(), "text/plain; charset=utf-8")
                 await stream.write(encode_response(response, keep_alive=False))
             except ClientGone as error:

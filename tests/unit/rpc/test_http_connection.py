@@ -101,3 +101,27 @@ async def test_stop_closes_idle_connections(tmp_path: Path, idle: bool) -> None:
     rest: Any = await asyncio.wait_for(reader.read(), 5)
     assert rest == b""
     writer.close()
+
+
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n" + PREFACE,
+        b"POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n%s" % (len(PREFACE), PREFACE),
+        b"GET /a HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n"
+        b"HTTP2-Settings: AAMAAABkAAQAAP__\r\n\r\n" + PREFACE,
+    ],
+)
+async def test_connection_that_began_as_http_1_never_becomes_grpc(tmp_path: Path, data: bytes) -> None:
+    """Both are served on one socket: nothing may be smuggled from the one into the other."""
+    server, reader, writer = await serve(tmp_path, hello)
+    writer.write(data + b"GET /b HTTP/1.0\r\n\r\n")
+    answer = await asyncio.wait_for(reader.read(), 10)
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert b"HTTP/1.1 101" not in answer
+    assert b"\0\0" not in answer
+    writer.close()
+    await server.stop(0)

@@ -7,15 +7,18 @@ import socket
 import ssl
 import struct
 import subprocess
+import zlib
 from pathlib import Path
 
 import pytest
 
 from crio.base.errors import InvalidArgument, ResourceExhausted, Unavailable
 from crio.streaming import server as server_module
+from crio.streaming.refusals import MOST
 from crio.streaming.server import StreamingServer, TlsFiles
 from crio.wire import websocket
 from crio.wire.http1 import HttpError
+from crio.wire.spdy import dictionary
 from streaming_bed import Bed, Command, LocalAttacher, LocalExecutor, LocalForwarder
 
 V5 = "v5.channel.k8s.io"
@@ -146,6 +149,56 @@ async def test_bad_requests_are_answered_and_closed(data: bytes, status: bytes) 
         reader, writer = await bed.dial(bed.server.base_url)
         writer.write(data)
         assert (await reader.read()).startswith(b"HTTP/1.1 " + status)
+
+
+async def test_guessing_finds_nothing_uses_nothing_up_and_is_logged_in_bounds(caplog: pytest.LogCaptureFixture) -> None:
+    async with Bed() as bed:
+        url = bed.exec_url("true")
+        for number in range(200):
+            response, *_, writer, _ = await bed.request(f"{bed.server.base_url}/exec/guess-{number:04}", UPGRADE)
+            assert response.status == 404
+            writer.close()
+        refused = [record for record in caplog.records if "refused" in record.getMessage()]
+        assert len(refused) == MOST
+        assert (await (await Command.over_websocket(bed, url, V5)).finish()).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        b"POST /exec/guess HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n",
+        b"POST /exec/guess HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"POST /exec/guess HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"GET /exec/guess HTTP/1.1\r\nHost: a\r\nTransfer-Encoding : chunked\r\n\r\n",
+        b"GET /exec/guess HTTP/1.1\r\nHost: a\r\nX: y\r\n\tTransfer-Encoding: chunked\r\n\r\n",
+    ],
+)
+async def test_request_behind_a_refused_one_is_never_served(first: bytes) -> None:
+    """Request smuggling: whatever stands behind a request that an intermediary might have ended elsewhere."""
+    async with Bed() as bed:
+        url = bed.exec_url("true")
+        reader, writer = await bed.dial(url)
+        path = url.removeprefix(bed.server.base_url).encode()
+        hidden = b"POST %s HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: SPDY/3.1\r\n" % path
+        writer.write(first + hidden + b"X-Stream-Protocol-Version: v4.channel.k8s.io\r\n\r\n")
+        answer = await asyncio.wait_for(reader.read(), 10)
+        assert answer.count(b"HTTP/1.1 ") == 1
+        assert not answer.startswith(b"HTTP/1.1 101")
+        writer.close()
+        assert bed.server.statistics()["tokens"] == 1
+
+
+async def test_header_bomb_costs_no_memory() -> None:
+    async with Bed() as bed:
+        deflate = zlib.compressobj(9, zdict=dictionary())
+        packed = deflate.compress(bytes(50_000_000)) + deflate.flush(zlib.Z_SYNC_FLUSH)
+        before = resident_kib()
+        for _ in range(10):
+            client = await bed.spdy(bed.exec_url("sleep", "60"), "v4.channel.k8s.io")
+            block = b"\0\0\0\1\0\0\0\0\0\0" + packed
+            client.writer.write(struct.pack(">HHI", 0x8003, 1, len(block)) + block)
+            await asyncio.wait_for(client.read_until_closed(), 10)
+        assert resident_kib() - before < 16 * 1024
 
 
 async def test_request_that_never_ends_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
