@@ -46,8 +46,7 @@ OTHERWISE_TESTED = {
     "sandbox": "manager network",
     "spec": "docker_image oci_image",
     "stats": "podmetrics reader",
-    "storage": "accounting containers export images layers tarsplit_file",
-    "storage/driver": "base make",
+    "storage": "containers export images layers tarsplit_file",
     "streaming": "backend",
     "telemetry": "metric otlp process text",
 }
@@ -77,7 +76,6 @@ WHY = {
     "spec": "test_documents.py in image",
     "stats": "it reads what runs: tests/integration",
     "storage": "parts of the store: test_store.py",
-    "storage/driver": "a protocol, and the choice of a driver: test_store.py",
     "streaming": "protocols",
     "telemetry": "test_metrics.py, test_export.py and test_monitoring.py read what they write",
 }
