@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from crio.api.runtime.v1 import api_pb2 as pb
+from crio.rpc.status import RpcError
 from node import Node
 
 pytestmark = pytest.mark.root
@@ -68,3 +69,48 @@ async def test_an_empty_node_leaves_no_mount(node: Node) -> None:
     assert await node.stop() == 0
     table = Path("/proc/self/mountinfo").read_text().splitlines()
     assert [line for line in table if line.split()[4].startswith(f"{node.root}/")] == []
+
+
+DEAF = ["sh", "-c", "trap '' TERM; while :; do sleep 0.1; done"]
+
+
+async def test_a_later_stop_brings_the_kill_forward(node: Node) -> None:
+    pod_config = node.host_network(node.pod_config())
+    pod = await node.run_pod(pod_config)
+    container = await node.create(pod, node.container_config(DEAF), pod_config)
+    await node.start_container(container)
+    patient = asyncio.create_task(node.stop_container(container, timeout=600))
+    await asyncio.sleep(0.3)
+    assert (await node.status(container)).state == pb.CONTAINER_RUNNING
+    await node.stop_container(container, timeout=0)
+    await patient
+    ended = await node.status(container)
+    assert (ended.state, ended.exit_code) == (pb.CONTAINER_EXITED, 137)
+
+
+async def test_a_removal_does_not_wait_for_a_patient_stop(node: Node) -> None:
+    pod_config = node.host_network(node.pod_config())
+    pod = await node.run_pod(pod_config)
+    container = await node.create(pod, node.container_config(DEAF), pod_config)
+    await node.start_container(container)
+    patient = asyncio.create_task(node.stop_container(container, timeout=600))
+    await asyncio.sleep(0.3)
+    await node.remove_container(container)
+    await patient
+    assert await node.containers() == []
+
+
+async def test_a_pod_stops_while_containers_are_created_in_it(node: Node) -> None:
+    pod_config = node.pod_config()
+    pod = await node.run_pod(pod_config)
+    configs = [node.container_config(["sleep", "600"], name=f"c{number}") for number in range(4)]
+    creates = [asyncio.create_task(node.create(pod, config, pod_config)) for config in configs]
+    await asyncio.sleep(0.02)
+    await node.stop_pod(pod)
+    outcomes = await asyncio.gather(*creates, return_exceptions=True)
+    refused = [outcome for outcome in outcomes if not isinstance(outcome, str)]
+    assert all(isinstance(outcome, RpcError) and "the pod is stopped" in str(outcome) for outcome in refused)
+    left = await node.containers()
+    assert sorted(item.id for item in left) == sorted(outcome for outcome in outcomes if isinstance(outcome, str))
+    assert {item.state for item in left} <= {pb.CONTAINER_EXITED}
+    assert (await node.pod_status(pod)).state == pb.SANDBOX_NOTREADY
