@@ -19,6 +19,7 @@ from crio.image.credentials import Credentials
 from crio.image.errors import CredentialsRefused
 from crio.image.registry.challenge import Challenge
 from crio.image.registry.http import HttpClient, TransportFailed, Url, parse_url
+from crio.image.registry.retry import retry_after
 
 _MAX_ANSWER = 1 << 20
 _CLIENT_ID = "cri-o"
@@ -116,7 +117,10 @@ class Authorization:
             if response.status in (400, 401, 403):
                 raise self.refusal()
             if response.status != 200:
-                raise TransportFailed(f"cannot get a token from {realm.authority}: it answers {response.status}")
+                raise TransportFailed(
+                    f"cannot get a token from {realm.authority}: it answers {response.status}",
+                    retry_after=retry_after(response.header("Retry-After")),
+                )
         try:
             answer = msgspec.json.decode(data, type=_Token)
         except UNREADABLE:

@@ -419,6 +419,15 @@ def test_bad_token_servers(proxy: FaultProxy, answer: Fault, error: type[Excepti
             client(proxy.host, Credentials("me", "secret")).manifest("1")
 
 
+def test_a_token_servers_rate_limit_is_heeded(proxy: FaultProxy) -> None:
+    with fault_proxy() as server:
+        proxy.faults["/v2/team"] = [bearer(server.host, "") for _ in range(3)]
+        server.faults["/token"] = [Fault(status=429, headers={"Retry-After": "3600"}, times=9)]
+        with pytest.raises(RegistryUnavailable, match="429"):
+            client(proxy.host, Credentials("me", "secret")).manifest("1")
+        assert len(server.seen) == 1
+
+
 def test_a_token_server_that_changes_nothing(proxy: FaultProxy) -> None:
     with fault_proxy() as server:
         proxy.faults["/v2/team"] = [bearer(server.host) for _ in range(9)]
