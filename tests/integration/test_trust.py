@@ -336,6 +336,10 @@ async def test_encrypted_images(trust: Bed, scheme: str) -> None:
     (trust.keys / "other.pem").write_bytes(bed.private_pem(bed.ec_key()))
     image = await trust.pull(name)
     await trust.run(image, name)
+    # Other tools find in the store what was decrypted.
+    mounted = Path(trust.podman("image", "mount", name).strip())
+    assert (mounted / "bin/busybox").read_bytes() == Path("/bin/busybox").read_bytes()
+    trust.podman("image", "unmount", name)
 
     (trust.keys / "node.pem").unlink()
     with pytest.raises(RpcError, match=r"none of the 1 private keys"):
@@ -376,6 +380,9 @@ async def test_artifacts(trust: Bed) -> None:
         image, [name], [f"{trust.server.host}/artifact@{digest}"], 17, False
     )  # fmt: skip
     assert {item.id for item in await images(trust)} > {image}
+    verbose = pb.ImageStatusRequest(image=pb.ImageSpec(image=name), verbose=True)
+    status = await trust.node.call("ImageStatus", verbose, pb.ImageStatusResponse)
+    assert (status.image.id, json.loads(status.info["info"])) == (image, {"labels": {}, "imageSpec": {}})
     for asked in (image, image[:12], f"{trust.server.host}/artifact@{digest}"):
         (found,) = await images(trust, asked)
         assert found.id == image
@@ -433,3 +440,45 @@ async def test_artifacts_and_trust(trust: Bed, gpg: Gpg) -> None:
     trust.policy({"": ACCEPT, "artifact": signed_by(stranger)})
     with pytest.raises(RpcError, match=r"SignatureValidationFailed: .*no accepted OpenPGP key"):
         await trust.run(image, name, volume=True)
+
+
+async def test_additional_artifact_stores(trust: Bed) -> None:
+    trust.policy({"": ACCEPT})
+    await trust.node.load(trust.layout)
+    name = artifact(trust, "one", {"a.txt": b"from afar\n"})
+    image = await trust.pull(name)
+    shutil.copytree(trust.node.root / "storage/artifacts", trust.root / "shared/artifacts")
+    request = pb.RemoveImageRequest(image=pb.ImageSpec(image=name))
+    await trust.node.call("RemoveImage", request, pb.RemoveImageResponse)
+    assert await images(trust, name) == []
+    await trust.node.stop()
+    config = trust.node.root / "crio.conf"
+    stores = f'additional_artifact_stores = ["{trust.root}/shared", "{trust.root}/absent"]'
+    config.write_text(config.read_text().replace("[crio.runtime]", f"[crio.runtime]\n{stores}"))
+    await trust.node.start()
+    (found,) = await images(trust, name)
+    assert (found.id, found.pinned) == (image, True)
+    # It need not be pulled: the registry has another one by now.
+    artifact(trust, "one", {"a.txt": b"newer\n"})
+    assert await trust.pull(name) == image
+    node = trust.node
+    pod_config = node.host_network(node.pod_config())
+    config_with_volume = node.container_config(["cat", "/data/a.txt"])
+    config_with_volume.mounts.append(pb.Mount(container_path="/data", image=pb.ImageSpec(image=name), readonly=True))
+    container = await node.create(await node.run_pod(pod_config), config_with_volume, pod_config)
+    await node.start_container(container)
+    assert (await node.wait_exited(container)).exit_code == 0
+    assert node.log_lines("pod") == ["stdout F from afar"]
+    with pytest.raises(RpcError, match=r"read-only store"):
+        await node.call("RemoveImage", request, pb.RemoveImageResponse)
+
+
+async def test_a_killed_pull_of_an_artifact_leaves_nothing(trust: Bed) -> None:
+    trust.policy({"": ACCEPT})
+    await trust.node.stop()
+    await trust.node.start(failpoints="image.artifact.received=kill")
+    name = artifact(trust, "one", {"a.txt": b"content\n"})
+    with pytest.raises(RpcError, match=r"the image worker ended by signal SIGKILL"):
+        await trust.pull(name)
+    assert list((trust.node.root / "storage/artifacts/blobs/sha256").iterdir()) == []
+    assert await images(trust) == []
