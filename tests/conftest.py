@@ -44,6 +44,8 @@ def _signals_are_not_ignored() -> None:
     """A suite that is started in the background, or by nohup, would hand its ignored signals on to what it tests."""
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    # One that is ended by timeout(1) cleans up as one that is interrupted.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)

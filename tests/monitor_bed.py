@@ -16,6 +16,7 @@ from cgroup_hybrid import crun_cgroups
 from crio.conmon.client import ZygoteClient
 from crio.conmon.spec import MonitorSpec
 from crio.conmon.watch import Monitor
+from crio.linux.cgroup import detect
 from oci_bundle import make_bundle
 
 
@@ -24,11 +25,12 @@ def container_cgroups() -> Iterator[str]:
     """A cgroup path for containers, and a cgroup layout that crun accepts."""
     path = f"/crio-test-{secrets.token_hex(4)}"
     with crun_cgroups():
-        yield path
-        for hierarchy in [".", *os.listdir("/sys/fs/cgroup")]:
-            directory = f"/sys/fs/cgroup/{hierarchy}{path}"
-            if os.path.isdir(directory):
-                os.rmdir(directory)
+        groups = detect()
+        try:
+            yield path
+        finally:
+            groups.kill(path)
+            groups.remove(path)
 
 
 class Bed:

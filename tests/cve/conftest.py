@@ -65,8 +65,12 @@ def _attacked(shared: Shared) -> Iterator[Shared]:
     try:
         yield shared
     finally:
-        asyncio.run(clean_up(shared))
-        detect().remove(shared.parent)
+        try:
+            asyncio.run(clean_up(shared))
+        finally:
+            groups = detect()
+            groups.kill(shared.parent)
+            groups.remove(shared.parent)
 
 
 @pytest.fixture
