@@ -11,15 +11,21 @@ DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 STORAGE_CONF = ("/etc/containers/storage.conf", "/usr/share/containers/storage.conf")
 LIBEXEC = ("/usr/libexec/crio", "/usr/local/libexec/crio")
-_OVERLAY_OPTIONS = (
-    "ignore_chown_errors",
-    "mount_program",
-    "mountopt",
-    "size",
-    "inodes",
-    "skip_mount_home",
-    "force_mask",
-)
+_DRIVER_OPTIONS = {
+    "overlay": (
+        "ignore_chown_errors",
+        "mount_program",
+        "mountopt",
+        "size",
+        "inodes",
+        "skip_mount_home",
+        "force_mask",
+        "use_composefs",
+    ),
+    "vfs": ("ignore_chown_errors",),
+    "btrfs": ("size", "min_space", "mountopt"),
+}
+"""Options of storage.conf that a driver has."""
 
 
 class StorageDefaults(NamedTuple):
@@ -64,7 +70,7 @@ def _from_storage_conf(path: str, content: Mapping[str, Any], environ: Mapping[s
     found = [f"{prefix}.additionalimagestore={store}" for store in options.get("additionalimagestores") or ()]
     found.extend(f"{prefix}.additionallayerstore={store}" for store in options.get("additionallayerstores") or ())
     own = _table(options, prefix)
-    for name in _OVERLAY_OPTIONS:
+    for name in _DRIVER_OPTIONS.get(prefix, ()):
         value = own.get(name) or options.get(name)
         if value:
             found.append(f"{prefix}.{name}={str(value).lower() if isinstance(value, bool) else value}")

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import fcntl
 import os
 import struct
 
-from crio.linux.libc import check, libc
+from crio.linux import filesystem
 
 MAX_NAME = 255
 
-_MAGIC = 0x9123683E
 _ROOT_INODE = 256
 _SUBVOL_CREATE, _SNAP_DESTROY, _SNAP_CREATE_V2 = 0x5000940E, 0x5000940F, 0x50009417
 _QUOTA_CTL, _QGROUP_CREATE, _QGROUP_LIMIT, _INO_LOOKUP = 0xC0109428, 0x4010942A, 0x8030942B, 0xD0009412
@@ -28,12 +26,7 @@ _LOOKUP = struct.Struct("<QQ4080s")
 
 def is_btrfs(path: str) -> bool:
     """Whether `path`, or its nearest parent that exists, lies on btrfs."""
-    while not os.path.exists(path) and path not in ("/", ""):
-        path = os.path.dirname(path)
-    buffer = ctypes.create_string_buffer(256)
-    check(libc.statfs(os.fsencode(path or "."), buffer), path)
-    kind = int.from_bytes(buffer.raw[: ctypes.sizeof(ctypes.c_long)], "little")
-    return kind & 0xFFFFFFFF == _MAGIC
+    return filesystem.magic(path) == filesystem.BTRFS
 
 
 def is_subvolume(path: str) -> bool:

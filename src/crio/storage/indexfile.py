@@ -1,10 +1,10 @@
 """One index file on disk, written so that no moment of a power cut costs a record that should last.
 
-A lasting change is on the disk before the file takes its name, and the name before the call ends. A change that ends with the uptime (a pod's container
-came or went) does not wait for the disk; but it rewrites a file in which images' records lie too, and some file systems
-may show a new name before the data behind it. So the last file that is known to be on the disk stays under a second
-name, `load` falls back on it, and a thread brings the new file onto the disk within milliseconds.
-docs/decisions/003-container-records-that-every-podman-sees.md tells why.
+A lasting change is on the disk before the file takes its name, and the name before the call ends. A change that ends
+with the uptime (a pod's container came or went) does not wait for the disk; but it rewrites a file in which images'
+records lie too, and some file systems may show a new name before the data behind it. So the last file that is known to
+be on the disk stays under a second name, `load` falls back on it, and a thread brings the new file onto the disk within
+milliseconds. docs/decisions/003-container-records-that-every-podman-sees.md tells why.
 """
 
 from __future__ import annotations

@@ -20,6 +20,7 @@ from crio.base.errors import DataLoss, FailedPrecondition, NotFound
 from crio.base.failpoints import failpoint
 from crio.base.files import read_bounded, sync_directory, write_atomic
 from crio.linux import mount as mnt
+from crio.linux.filesystem import refuses_overlay
 from crio.linux.overlay import MAX_LAYERS, OverlayMount, mount_overlay
 from crio.linux.sync import sync_file
 from crio.storage.deletion import delete_tree
@@ -86,6 +87,12 @@ class OverlayDriver:
         for home in self.writable_homes:
             os.makedirs(home, mode=0o700, exist_ok=True)
             os.makedirs(os.path.join(home, "l"), mode=0o755, exist_ok=True)
+        unfit = "" if self._program else refuses_overlay(self.home)
+        if unfit:
+            raise FailedPrecondition(
+                f"cannot use the storage driver overlay: {self.home} is on {unfit}, to which the kernel's overlay "
+                f"cannot write; use a local disk, or set mount_program"
+            )
         marker = os.path.join(self.home, ".has-mount-program")
         try:
             present = read_bounded(marker, 16).strip()

@@ -10,6 +10,7 @@ import pytest
 
 from crio.base.errors import DataLoss, FailedPrecondition, NotFound
 from crio.linux.mount import is_mount_point, mounts_below
+from crio.linux.overlay import OverlayMount, mount_overlay
 from crio.storage.driver.base import MountOptions
 from crio.storage.driver.overlay import OverlayDriver
 
@@ -191,3 +192,13 @@ def test_diffs_of_older_id_maps_are_read_too(home: Home) -> None:
         (base / name).mkdir()
     names = [os.path.basename(path) for path in home.driver.own_directories(A)]
     assert names == ["diff", "diff1", "diff2", "diff10"]
+
+
+def test_a_file_system_that_it_cannot_be_on(place: Path) -> None:
+    for name in ("lower", "upper", "work", "merged"):
+        (place / name).mkdir()
+    paths = [str(place / name) for name in ("merged", "lower", "upper", "work")]
+    mount_overlay(OverlayMount(paths[0], [paths[1]], paths[2], paths[3]), home=str(place))
+    with pytest.raises(FailedPrecondition, match=r"is on overlayfs.*mount_program"):
+        Home(place / "merged")
+    Home(place / "merged", mount_program="/usr/bin/fuse-overlayfs")
