@@ -24,7 +24,7 @@ from crio.linux.filesystem import refuses_overlay
 from crio.linux.overlay import MAX_LAYERS, OverlayMount, mount_overlay
 from crio.linux.sync import sync_file
 from crio.storage.deletion import delete_tree
-from crio.storage.driver import fuse, projects
+from crio.storage.driver import projects
 from crio.storage.driver.base import MountOptions
 from crio.storage.driver.shifted import can_shift, shifted_homes
 
@@ -168,6 +168,8 @@ class OverlayDriver:
         if owner != (0, 0):
             os.chown(diff, *owner)
         if self._force_mask is not None:
+            from crio.storage.driver import fuse  # lazy: it starts programs, and hardly anybody needs it
+
             os.chmod(diff, self._force_mask)
             os.setxattr(diff, fuse.OVERRIDE, self._root_override(parent))
         failpoint("storage.overlay.create.content")
@@ -335,6 +337,8 @@ class OverlayDriver:
             # A volatile mount leaves this behind, and the kernel refuses to mount over it.
             delete_tree(os.path.join(plan.work, "work/incompat/volatile"))
         if self._program:
+            from crio.storage.driver import fuse  # lazy, as above
+
             fuse.mount(self._program, plan, forced_modes=self._force_mask is not None)
             return
         try:
@@ -351,6 +355,8 @@ class OverlayDriver:
 
     def _root_override(self, parent: str | None) -> bytes:
         """What a layer's root directory is in the container: as in its parent."""
+        from crio.storage.driver import fuse  # lazy, as above
+
         if parent is not None:
             with contextlib.suppress(OSError):
                 return os.getxattr(os.path.join(self._require(parent), "diff"), fuse.OVERRIDE)
