@@ -249,7 +249,8 @@ class Store:
                 layers.add_image_layer(edit, record, staged.content, place)
                 if existing is not None:
                     log.warning("layer %s was damaged and is replaced", id)
-                    layers.rebase_children(edit, id)
+                # There are some if it is one that was lost, even if its record was lost as well.
+                layers.rebase_children(edit, id)
             except BaseException:
                 self._undo_layer(edit, id, damaged)
                 raise

@@ -241,6 +241,24 @@ def test_layers_that_are_gone_are_taken_again(
     assert container.layer not in store.driver.layer_ids()
 
 
+def test_a_layer_that_was_lost_with_its_record(store: Store, tar: TarMaker, add_image: ImageMaker) -> None:
+    """As a crash leaves it that came while a damaged layer was replaced."""
+    layers = _layers(tar)
+    image = add_image(store, "localhost/a:1", *layers)
+    base = store.layer(image.layer).parent
+    store.driver.remove(base, store.layer_store.discard)
+    with store.layer_store.table.writing() as edit:
+        edit.drop(base)
+        edit.save()
+    assert add_image(store, "localhost/a:1", *layers).id == image.id
+    id = new_id()
+    store.create_container(id, names=["c"], image_id=image.id)
+    root = Path(store.mount_container(id))
+    assert sorted(str(path.relative_to(root)) for path in root.rglob("*")) == FILES
+    store.remove_container(id)
+    assert check(store, age=0).healthy
+
+
 def test_no_container_is_made_on_a_layer_that_is_gone(store: Store, tar: TarMaker, add_image: ImageMaker) -> None:
     image = add_image(store, "localhost/a:1", tar(("a", b"1")))
     delete_tree(store.driver.own_directories(image.layer)[0])
