@@ -176,10 +176,9 @@ class ImageService:
         await self._use.check(image, self._names_for(image, asked), namespace)
 
     def _names_for(self, image: ImageInfo, asked: str) -> Sequence[reference.Reference]:
-        own = references(image.names)
         text = asked.strip()
         if image.id.startswith(text.removeprefix("sha256:") or "-"):
-            return own
+            return references(image.names)
         candidates = self._candidates(_transport_stripped(text))
         return [name for name in candidates if str(name.canonical()) in image.names] or candidates
 
