@@ -136,6 +136,19 @@ def test_several_ranges_at_once(proxy: FaultProxy, blobs: KeptBlobs) -> None:
     assert blobs.usage() == 0
 
 
+def test_a_transfer_that_proves_slow_goes_on_by_several(proxy: FaultProxy, blobs: KeptBlobs) -> None:
+    blob = Blob(proxy)
+    proxy.faults["/blobs/"] = [Fault(pause=0.1, piece=1 << 18)]
+    fetch = blob.fetch(blobs, keep_after=0.3, parallel_from=2 << 20)
+    assert digest_of(b"".join(fetch.chunks())) == blob.digest
+    first, *others = blob.ranges()
+    assert first == ""
+    assert len(others) >= 3
+    assert all(text and not text.endswith("-") for text in others)
+    assert not fetch.settle()
+    assert blobs.usage() == 0
+
+
 def test_several_ranges_are_kept_too(proxy: FaultProxy, blobs: KeptBlobs) -> None:
     blob = Blob(proxy)
     blob.interrupt(blobs, 4 << 20, parallel_from=2 << 20)
