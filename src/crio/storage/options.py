@@ -14,6 +14,7 @@ DEFAULT_GRAPHROOT = "/var/lib/containers/storage"
 DEFAULT_RUNROOT = "/run/containers/storage"
 DRIVERS = ("overlay", "vfs", "btrfs")
 
+_ALIASES = {"overlay2": "overlay"}
 _GONE = {
     "devicemapper": "overlay on an xfs or ext4 file system of its own",
     "aufs": "overlay",
@@ -157,7 +158,8 @@ class StoreOptions(msgspec.Struct, frozen=True):
         found: dict[str, str] = {}
         for text in self.driver_options:
             name, _, value = text.partition("=")
-            name = name.strip().removeprefix("storage.").removeprefix(f"{self.driver}.").removeprefix(".")
+            name = name.strip().removeprefix("storage.").removeprefix("overlay2." if self.driver == "overlay" else "")
+            name = name.removeprefix(f"{self.driver}.").removeprefix(".")
             if "." not in name:
                 found[name] = value.strip()
         return found
@@ -193,7 +195,7 @@ def load(
             options,
             graphroot=graphroot or options.graphroot,
             runroot=runroot or options.runroot,
-            driver=driver or options.driver,
+            driver=_ALIASES.get(driver or options.driver, driver or options.driver),
             driver_options=(*options.driver_options, *driver_options),
             imagestore=imagestore or options.imagestore,
         )

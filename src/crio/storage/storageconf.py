@@ -106,7 +106,8 @@ def parse(data: bytes, path: str, base: StoreOptions) -> StoreOptions:
     for where, table, known in (("storage", storage, _STORAGE), ("storage.options", options, _OPTIONS)):
         _name_ignored(path, where, table, known)
     graphroot = _text(storage, "graphroot", path) or base.graphroot
-    driver = _text(storage, "driver", path) or _preferred(storage, graphroot, path) or base.driver
+    named = _text(storage, "driver", path)
+    driver = ("overlay" if named == "overlay2" else named) or _preferred(storage, graphroot, path) or base.driver
     return msgspec.structs.replace(
         base,
         driver=driver,

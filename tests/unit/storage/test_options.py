@@ -101,6 +101,15 @@ def test_limits() -> None:
     assert [parse_size(text, "size") for text in ("0", "1k", "2g", "3Tb", "7B")] == [0, 1024, 2 << 30, 3 << 40, 7]
 
 
+def test_the_old_name_of_overlay(tmp_path: Path) -> None:
+    path = tmp_path / "storage.conf"
+    path.write_text("[storage]\ndriver = 'overlay2'\n[storage.options.overlay]\nsize = '1G'")
+    environ = {"CONTAINERS_STORAGE_CONF": str(path)}
+    options = load(environ=environ, driver_options=["overlay2.mountopt=nodev"])
+    assert (options.check().driver, options.size_limit, options.mount_options) == ("overlay", 1 << 30, ["nodev"])
+    assert load(environ={"CONTAINERS_STORAGE_CONF": "/nonexistent"}, driver="overlay2").driver == "overlay"
+
+
 def test_forced_modes() -> None:
     masks = [
         StoreOptions(driver_options=[f"force_mask={text}"]).force_mask for text in ("", "shared", "private", "0750")
