@@ -1,4 +1,6 @@
-"""Where no file system with project quotas can be mounted, only refusals are tested."""
+"""Where no file system with project quotas can be mounted, only refusals are tested; the kernel of the guest
+(docs/guest.md) can: `./dev vm test tests/unit/linux/test_quota.py tests/unit/storage/driver/test_projects.py`.
+"""
 
 from __future__ import annotations
 
