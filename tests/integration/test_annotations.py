@@ -20,6 +20,7 @@ pytestmark = pytest.mark.root
 
 SETTINGS = """
 blockio_config_file = "{root}/blockio.yaml"
+infra_ctr_cpuset = "0"
 [crio.runtime.workloads.special]
 activation_annotation = "special"
 annotation_prefix = "special.example.com"
@@ -32,10 +33,10 @@ cpushares = 512
 """
 
 
-@pytest.fixture(params=["crun", "runc"])
-async def node(request: pytest.FixtureRequest, scratch: Path, layout: str) -> AsyncIterator[Node]:
+@pytest.fixture
+async def node(scratch: Path, layout: str) -> AsyncIterator[Node]:
     root = scratch / "node"
-    made = Node(root, runtime=request.param, settings=SETTINGS.format(root=root))
+    made = Node(root, settings=SETTINGS.format(root=root))
     (root / "blockio.yaml").write_text("Classes:\n  slow:\n    - ThrottleReadBps: 50M\n      Devices: [/dev/vd?]\n")
     await made.start()
     await made.load(layout)
@@ -170,3 +171,12 @@ async def test_a_profile_that_cannot_be_had_is_no_freedom(node: Node) -> None:
     pod = await node.run_pod(pod_config)
     with pytest.raises(RpcError, match="seccomp profile"):
         await node.create(pod, node.container_config(["true"]), pod_config)
+
+
+async def test_what_holds_a_pod_together_has_its_own_cpus(node: Node) -> None:
+    pod_config = annotated(node, {})
+    pod_config.linux.security_context.namespace_options.pid = pb.POD
+    pod = await node.run_pod(pod_config)
+    record = json.loads((node.root / "state" / "sandboxes" / pod / "sandbox.json").read_text())
+    status = Path(f"/proc/{record['pause_pid']}/status").read_text()
+    assert "Cpus_allowed_list:\t0\n" in status
