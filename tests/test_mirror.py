@@ -21,6 +21,7 @@ WHOLE_ROOMS = {
 OTHERWISE_TESTED = {
     "cli/crioctl": "arguments catalog creating each imagelist listing progress pulling session usage",
     "cli/crioctl/streams": "pipe spdy websocket",
+    "cli/doctor": "configuration daemon examination finding questions",
     "cli/demo": "daemon rich_display",
     "config": "catalog convert handlers host key model problem retired validate",
     "conmon": "control launch loop monitor output pause record sockets starter stdin",
@@ -32,7 +33,7 @@ OTHERWISE_TESTED = {
     "image_remove image_status node pod_metrics runtime_config runtime_config_update sandbox_list "
     "sandbox_port_forward sandbox_remove sandbox_run sandbox_stats sandbox_status sandbox_stop "
     "sandbox_update status version",
-    "daemon": "main observation wiring",
+    "daemon": "described main observation wiring",
     "image": "credential_helper errors records",
     "image/registry": "authorization",
     "image/source": "base registry",
@@ -55,6 +56,7 @@ OTHERWISE_TESTED = {
 WHY = {
     "cli/crioctl": "test_program.py, test_life.py and test_completion.py run the program, of which these are parts",
     "cli/crioctl/streams": "test_remote.py and test_forward.py speak each protocol to a server",
+    "cli/doctor": "integration/test_observed.py examines a running node",
     "cli/demo": "they run a daemon and paint a terminal: test_story.py, and ./dev demo itself",
     "config": "test_loader.py and test_every_key.py go through the door, `load`, with good and bad files",
     "conmon": "programs of few processes: test_serving.py, test_client.py and test_zygote.py run them as such",

@@ -27,6 +27,7 @@ from crio.cli.install import SOURCE, File, Layout
 PYTHONS = ("3.11", "3.12", "3.13")
 """Versions of Python whose compiled parts are in the package."""
 _PLATFORMS = {"amd64": "x86_64", "arm64": "aarch64"}
+_COMPRESSION = "zstd"
 _CNI = "10-crio-bridge.conflist"
 _SHARED_CNI = f"/usr/share/crio/{_CNI}"
 
@@ -166,7 +167,7 @@ def build(directory: str, tree: str, wheels: str = "") -> str:
     _write_control(tree, control, conffiles, hashlib.sha256(network.content.encode()).hexdigest())
     os.makedirs(directory, exist_ok=True)
     package = os.path.join(directory, f"crio_{control.version}_{architecture}.deb")
-    install.call(["dpkg-deb", "--root-owner-group", "-Zzstd", "--build", tree, package])
+    install.call(["dpkg-deb", "--root-owner-group", f"-Z{_COMPRESSION}", "--build", tree, package])
     return package
 
 
