@@ -33,11 +33,13 @@ async def before() -> int:
     for number in range(3):
         pod_config = node.pod_config(f"pod{number}")
         pod = await node.run_pod(pod_config)
-        container = await node.create(pod, node.container_config(["sleep", "1000"]), pod_config)
+        # systemd stops containers when the machine goes down, and waits for those that do not obey.
+        command = ["sh", "-c", "trap exit TERM; sleep 1000 & wait"]
+        container = await node.create(pod, node.container_config(command), pod_config)
         await node.start_container(container)
     assert len(leases()) >= 3, leases()
     await node.close_client()
-    print("three pods run; booting again")
+    print("three pods run; booting again", flush=True)
     return AGAIN
 
 

@@ -1,24 +1,18 @@
 """The control groups that a pod has besides its containers': its own, and those of its helper processes.
 
 crio.conf's cgroup_manager decides who makes them. With "cgroupfs" the daemon makes directories and moves processes.
-With "systemd" a group with a process is a scope that systemd makes, so that both agree on who owns what; only the pod's
-own group, in which nothing runs, is a directory that the daemon makes in the pod's slice: a scope needs a process.
+With "systemd" it asks systemd for scopes; see systemd_groups.py.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import posixpath
 from abc import ABC, abstractmethod
 
-from crio.base.errors import CrioError, FailedPrecondition, InvalidArgument, Unavailable
+from crio.base.errors import InvalidArgument
 from crio.linux.cgroup import CgroupFs
 from crio.sandbox import cgroups
-from crio.sandbox.systemd import Systemd, systemd_runs
-from crio.wire.dbus import Variant
-
-_PLACE_TRIES = 2
 
 
 class PodGroups(ABC):
@@ -92,58 +86,11 @@ class CgroupfsGroups(PodGroups):
             self._groups.remove_unused(parent)
 
 
-class SystemdGroups(PodGroups):
-    """systemd makes the groups."""
-
-    manager = "systemd"
-
-    def __init__(self, groups: CgroupFs, systemd: Systemd | None = None) -> None:
-        super().__init__(groups)
-        self._systemd = systemd or Systemd()
-
-    async def make(self, path: str) -> None:
-        slice_path = posixpath.dirname(path)
-        if not self._groups.exists(slice_path):
-            if not systemd_runs():
-                raise FailedPrecondition(
-                    "cannot make the pod's cgroup: cgroup_manager is systemd, and systemd does not run this machine; "
-                    'set cgroup_manager = "cgroupfs"'
-                )
-            await self._systemd.start(posixpath.basename(slice_path))
-        self._groups.create(path, hand_down=False)
-
-    async def place(self, path: str, pid: int, description: str) -> None:
-        for left in reversed(range(_PLACE_TRIES)):
-            if self._groups.is_in(path, pid):
-                return
-            try:
-                await self._systemd.start_scope(
-                    posixpath.basename(path),
-                    posixpath.basename(posixpath.dirname(path)) or "-.slice",
-                    [pid],
-                    {
-                        "Description": Variant("s", description),
-                        "DefaultDependencies": Variant("b", False),
-                        "After": Variant("as", ["crio.service"]),
-                        # systemd's SIGTERM would end a monitor before its container; it ends by itself, right after.
-                        "KillSignal": Variant("i", 13),
-                        "Delegate": Variant("b", True),
-                    },
-                )
-            except ProcessLookupError:
-                return
-            except Unavailable:
-                if not left:
-                    raise
-            except CrioError:
-                # Asked twice, the first answer got lost: then the scope is there, with the process in it.
-                if not self._groups.is_in(path, pid):
-                    raise
-
-    def close(self) -> None:
-        self._systemd.close()
-
-
 def pod_groups(manager: str, groups: CgroupFs) -> PodGroups:
     """The groups as crio.conf's cgroup_manager wants them to be made."""
-    return SystemdGroups(groups) if manager == "systemd" else CgroupfsGroups(groups)
+    if manager == "systemd":
+        # Only here, so that no other daemon has D-Bus in its memory.
+        from crio.sandbox.systemd_groups import SystemdGroups
+
+        return SystemdGroups(groups)
+    return CgroupfsGroups(groups)

@@ -24,12 +24,12 @@ async def _start(node: Node, config: pb.ContainerConfig) -> tuple[str, Path]:
 
 
 def _value(group: Path, name: str) -> str:
-    """A file of the group, or of the group below it that crun makes for the processes."""
-    for directory in (group, *sorted(path for path in group.iterdir() if path.is_dir())):
-        text = (directory / name).read_text().strip()
-        if text not in ("max", "max 100000", "100", ""):
-            return text
-    return text
+    """What holds of a limit: the group's file, or that of the group below it which crun makes for the processes."""
+    texts = [path.read_text().strip() for path in (group / name, *group.glob(f"*/{name}"))]
+    numbers = [int(text) for text in texts if text.isdigit()]
+    if name.startswith("memory.") and numbers:
+        return str(min(numbers))
+    return next((text for text in reversed(texts) if text not in ("", "max", "max 100000", "100")), texts[0])
 
 
 async def test_limits(node: Node) -> None:

@@ -38,6 +38,8 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         run("/opt/crio/bin/python", "-m", "crio.cli.install", "--uninstall", "/usr")
     run("systemctl", "daemon-reload")
     assert not os.path.exists("/usr/bin/crio")
+    for link in ("cni0", "cni-podman0"):
+        run("ip", "link", "delete", link, check=False)
 
 
 @pytest.fixture
@@ -51,9 +53,9 @@ async def installed(layout: str) -> AsyncIterator[InstalledNode]:
     await node.close_client()
 
 
-async def _counter(node: InstalledNode) -> tuple[str, int]:
-    """A container that writes a line every 0.1 s, and its process."""
-    pod_config = node.pod_config()
+async def _counter(node: InstalledNode, name: str) -> tuple[str, int]:
+    """A container that writes a line every 0.1 s, in a pod of this name, and its process."""
+    pod_config = node.pod_config(name)
     pod = await node.run_pod(pod_config)
     command = ["sh", "-c", "i=0; while :; do i=$((i+1)); echo line $i; sleep 0.1; done"]
     container = await node.create(pod, node.container_config(command), pod_config)
@@ -65,12 +67,12 @@ def _main_pid() -> int:
     return int(show("crio", "MainPID")["MainPID"])
 
 
-async def _survived(node: InstalledNode, container: str, pid: int) -> None:
+async def _survived(node: InstalledNode, name: str, container: str, pid: int) -> None:
     await node.ready()
     assert (await node.status(container)).state == pb.CONTAINER_RUNNING
     assert os.path.exists(f"/proc/{pid}")
     assert (await node.exec(container, "echo", "here")).stdout == b"here\n"
-    log = node.logs / "pod" / "ctr.log"
+    log = node.logs / name / "ctr.log"
     size = log.stat().st_size
     wait_for(lambda: log.stat().st_size > size, "the log grows")
     numbers = [int(line.split()[-1]) for line in log.read_text().splitlines()]
@@ -91,33 +93,33 @@ async def test_it_runs_as_configured(installed: InstalledNode) -> None:
 
 
 async def test_nothing_of_a_container_is_in_the_services_group(installed: InstalledNode) -> None:
-    container, pid = await _counter(installed)
+    container, pid = await _counter(installed, "place")
     monitor = int(Path(f"/var/run/crio/containers/{container}/conmon.pid").read_text())
     assert group_of(pid).startswith(f"/system.slice/crio-{container}.scope")
     wait_for(lambda: group_of(monitor) == f"/system.slice/crio-conmon-{container}.scope", "the monitor is placed")
 
 
 async def test_a_kill_of_the_daemon(installed: InstalledNode) -> None:
-    container, pid = await _counter(installed)
+    container, pid = await _counter(installed, "kill")
     before = _main_pid()
     os.kill(before, signal.SIGKILL)
     await installed.close_client()
     wait_for(lambda: _restarted(before), "systemd starts it again", 60)
-    await _survived(installed, container, pid)
+    await _survived(installed, "kill", container, pid)
 
 
 async def test_a_daemon_that_hangs(installed: InstalledNode) -> None:
-    container, pid = await _counter(installed)
+    container, pid = await _counter(installed, "hang")
     before = _main_pid()
     os.kill(before, signal.SIGSTOP)
     await installed.close_client()
     wait_for(lambda: _restarted(before), "the watchdog restarts it", 90)
-    await _survived(installed, container, pid)
+    await _survived(installed, "hang", container, pid)
     assert "watchdog" in run("journalctl", "-u", "crio", "--no-pager", "-n", "200").lower()
 
 
 async def test_reload(installed: InstalledNode) -> None:
-    container, pid = await _counter(installed)
+    container, pid = await _counter(installed, "reload")
     before = _main_pid()
     changed = Path("/etc/crio/crio.conf.d/99-test.conf")
     changed.write_text('[crio.runtime]\nlog_level = "debug"\n')
@@ -127,11 +129,11 @@ async def test_reload(installed: InstalledNode) -> None:
     finally:
         changed.unlink()
     assert _main_pid() == before
-    await _survived(installed, container, pid)
+    await _survived(installed, "reload", container, pid)
 
 
 async def test_stop_and_start(installed: InstalledNode) -> None:
-    container, pid = await _counter(installed)
+    container, pid = await _counter(installed, "stop")
     before = _main_pid()
     await installed.close_client()
     run("systemctl", "stop", "crio")
@@ -140,7 +142,7 @@ async def test_stop_and_start(installed: InstalledNode) -> None:
     assert os.path.exists(f"/proc/{pid}")
     assert run("systemctl", "show", "crio", "-p", "ControlGroup", "--value").strip() == ""
     run("systemctl", "start", "crio")
-    await _survived(installed, container, pid)
+    await _survived(installed, "stop", container, pid)
 
 
 async def test_a_second_daemon_is_refused(installed: InstalledNode) -> None:

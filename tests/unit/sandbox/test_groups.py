@@ -10,8 +10,9 @@ import pytest
 
 from crio.base.errors import FailedPrecondition, InvalidArgument
 from crio.linux.cgroup import CgroupFs, detect
-from crio.sandbox.groups import PodGroups, SystemdGroups, pod_groups
+from crio.sandbox.groups import PodGroups, pod_groups
 from crio.sandbox.systemd import Systemd, systemd_runs
+from crio.sandbox.systemd_groups import SystemdGroups
 
 pytestmark = pytest.mark.root
 

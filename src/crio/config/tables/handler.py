@@ -49,7 +49,7 @@ class RuntimeHandler(Struct, frozen=True):
         str,
         Key(
             'Cgroup of containers\' monitors: "pod", or with cgroup_manager systemd a slice. Empty with '
-            "cgroupfs: the daemon's."
+            "cgroupfs: as pod."
         ),
     ] = ""
     monitor_env: Annotated[
