@@ -1,4 +1,4 @@
-"""Limits by project quotas; beyond refusals these tests need a kernel with quotas, as tests/unit/linux/test_quota.py."""
+"""Limits by project quotas; beyond refusals these tests need a kernel with quotas (tests/unit/linux/test_quota.py)."""
 
 from __future__ import annotations
 
