@@ -56,7 +56,10 @@ class _Message(msgspec.Struct):
 
 
 def decrypt(data: bytes, keys: Sequence[PrivateKey]) -> bytes | None:
-    """The plain text, None if none of the keys opens it. Raises ValueError for what is no such message."""
+    """The plain text, None if none of the keys opens it.
+
+    Raises ValueError or msgspec.DecodeError for what is no such message.
+    """
     message = msgspec.json.decode(data, type=_Message)
     protected: dict[str, Any] = msgspec.json.decode(base64url(message.protected) or b"{}", type=dict[str, Any])
     if "crit" in protected or "zip" in protected:
@@ -76,16 +79,21 @@ def decrypt(data: bytes, keys: Sequence[PrivateKey]) -> bytes | None:
 
 def _unwrap(header: dict[str, Any], wrapped: bytes, key: PrivateKey) -> bytes | None:
     """The content's key, None if this is not the key for it."""
-    algorithm = header.get("alg")
+    algorithm = _text(header, "alg")
     try:
         if algorithm in ("RSA-OAEP", "RSA-OAEP-256") and isinstance(key, rsa.RSAPrivateKey):
             digest = hashes.SHA1() if algorithm == "RSA-OAEP" else hashes.SHA256()
             return key.decrypt(wrapped, OAEP(MGF1(digest), digest, None))
         if algorithm in _KEY_WRAP and isinstance(key, ec.EllipticCurvePrivateKey):
             return aes_key_unwrap(_agree(header, algorithm, key), wrapped)
-    except (ValueError, InvalidUnwrap):
+    except (ValueError, InvalidUnwrap, msgspec.ValidationError):
         return None
     return None
+
+
+def _text(header: dict[str, Any], name: str) -> str:
+    value = header.get(name)
+    return value if isinstance(value, str) else ""
 
 
 def _agree(header: dict[str, Any], algorithm: str, key: ec.EllipticCurvePrivateKey) -> bytes:
@@ -98,7 +106,7 @@ def _agree(header: dict[str, Any], algorithm: str, key: ec.EllipticCurvePrivateK
     # The library refuses points that are not on the curve.
     shared = key.exchange(ec.ECDH(), ec.EllipticCurvePublicNumbers(x, y, curve()).public_key())
     length = _KEY_WRAP[algorithm]
-    parties = (base64url(str(header.get(name, ""))) for name in ("apu", "apv"))
+    parties = (base64url(_text(header, name)) for name in ("apu", "apv"))
     info = b"".join(len(part).to_bytes(4, "big") + part for part in (algorithm.encode(), *parties))
     return ConcatKDFHash(hashes.SHA256(), length, info + (length * 8).to_bytes(4, "big")).derive(shared)
 
@@ -106,7 +114,7 @@ def _agree(header: dict[str, Any], algorithm: str, key: ec.EllipticCurvePrivateK
 def _open(message: _Message, header: dict[str, Any], key: bytes) -> bytes | None:
     associated = (message.protected + (f".{message.aad}" if message.aad else "")).encode()
     iv, text, tag = base64url(message.iv), base64url(message.ciphertext), base64url(message.tag)
-    algorithm = header.get("enc")
+    algorithm = _text(header, "enc")
     if algorithm in _GCM:
         if len(key) != _GCM[algorithm] or len(tag) != 16:
             return None
@@ -116,7 +124,7 @@ def _open(message: _Message, header: dict[str, Any], key: bytes) -> bytes | None
             return None
     if algorithm in _CBC:
         return _open_cbc(algorithm, key, iv, text, tag, associated)
-    raise ValueError(f"its content is encrypted by {str(algorithm)[:50]!r}, which is not known")
+    raise ValueError(f"its content is encrypted by {algorithm[:50]!r}, which is not known")
 
 
 def _open_cbc(algorithm: str, key: bytes, iv: bytes, text: bytes, tag: bytes, associated: bytes) -> bytes | None:

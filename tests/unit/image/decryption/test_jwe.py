@@ -9,15 +9,21 @@ from hashlib import sha256, sha384, sha512
 from hmac import digest as hmac_digest
 from typing import Any
 
+import msgspec
 import pytest
 from cryptography.hazmat.primitives import hashes, padding
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.asymmetric.padding import MGF1, OAEP
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from crio.image.decryption import jwe
+from crio.image.decryption.keys import PrivateKey
+from trust_bed import ec_key
 
+EC_KEY = ec_key()
 KEY = rsa.generate_private_key(65537, 2048)
 PLAIN = b'{"symkey": "a secret"}'
 HASHES = {32: sha256, 48: sha384, 64: sha512}
@@ -76,3 +82,20 @@ def test_what_is_refused() -> None:
     with pytest.raises(ValueError, match="is not known"):
         decrypt({**made, "protected": url64(b'{"alg":"RSA-OAEP","enc":"A1"}')})
     assert decrypt({**made, "protected": url64(b'{"alg":"dir","enc":"A256GCM"}')}) is None
+
+
+JSON = st.recursive(st.none() | st.integers() | st.text(max_size=20), lambda inner: st.lists(inner) | st.dictionaries(
+    st.sampled_from(["alg", "epk", "crv", "x", "y", "enc", "kid"]), inner), max_leaves=8)  # fmt: skip
+
+
+@settings(max_examples=30)
+@given(st.dictionaries(st.sampled_from(["alg", "enc", "epk", "apu"]), JSON), st.binary(max_size=40))
+def test_any_header(header: dict[str, Any], data: bytes) -> None:
+    """Whatever a header says, the message is refused or not opened."""
+    keys: list[PrivateKey] = [KEY, EC_KEY]
+    for algorithm in ("RSA-OAEP", "ECDH-ES+A256KW", header.get("alg")):
+        value = {"protected": url64(json.dumps({**header, "alg": algorithm}).encode()), "encrypted_key": url64(data)}
+        try:
+            assert jwe.decrypt(json.dumps({**value, "iv": url64(data), "tag": url64(data)}).encode(), keys) is None
+        except (ValueError, msgspec.DecodeError):
+            continue

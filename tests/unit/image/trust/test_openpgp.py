@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from crio.base.errors import InvalidArgument
 from crio.image.trust import openpgp
@@ -124,3 +126,12 @@ def test_lengths_in_all_forms() -> None:
         uncompressed(b"\xa3\x09ab")
     with pytest.raises(Rejection, match="damaged"):
         uncompressed(b"\xa3\x02ab")
+
+
+@given(st.binary(max_size=300))
+def test_any_packets(data: bytes) -> None:
+    for message in (data, b"\xa3\x00" + data, _compressed(data)):
+        try:
+            assert len(uncompressed(message)) <= MAX_CONTENT
+        except Rejection:
+            continue

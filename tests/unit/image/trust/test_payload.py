@@ -6,6 +6,8 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from crio.image.trust.payload import SIGSTORE, SIMPLE, Claim, read_claim
 from crio.image.trust.rejection import Rejection
@@ -50,3 +52,9 @@ def test_anything_else_is_refused(data: bytes) -> None:
 
 def test_free_notes_are_allowed() -> None:
     assert read_claim(changed(optional={"note": {"a": [1]}, "timestamp": 5.0}), SIMPLE).digest == DIGEST
+
+
+@given(st.binary(max_size=200) | st.text(max_size=100).map(str.encode))
+def test_any_payload(data: bytes) -> None:
+    with pytest.raises(Rejection):
+        read_claim(data, SIMPLE)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from crio.base.errors import DataLoss
 from crio.base.ids import Digest
@@ -83,3 +85,13 @@ def test_joined_and_packed() -> None:
     assert unpack(pack([SIMPLE, SIGSTORE])) == [SIMPLE, SIGSTORE]
     with pytest.raises(DataLoss):
         unpack(b'["YQ=="]')
+
+
+@given(st.binary(max_size=200))
+def test_any_blob(data: bytes) -> None:
+    for blob in (data, b"\0sigstore-json\n" + data):
+        try:
+            signature = from_blob(blob)
+        except Unreadable:
+            continue
+        assert from_blob(to_blob(signature)) == signature
