@@ -1,6 +1,12 @@
-"""Whether an image may be used: containers-policy.json(5).
+"""Whether an image may be used: containers-policy.json(5), with the signatures that it asks for.
 
-`policy` decides by the image's name. Requirements that need a signature are not verified in this release, and so refuse
-the image: a node whose policy asks for signatures never runs what it could not check. Called by image/ at a pull and by
-container/ at each use.
+    policy, requirements, identity, scopes    what is asked of which image; pure but for reading the files
+    signatures, payload                       signatures as values, blobs, and as the store keeps them; what they say
+    lookaside, attached, registries_d         where signatures are found
+    openpgp, sigstore, certificates, rekor    who made them
+    verification                              whether they meet what is asked
+    admission, stored                         the decision over an image that comes in, and over one that is there
+
+The first line is all that the daemon loads; the rest is for the image worker, and its libraries are loaded when a
+policy needs them. Called by image/. Whether a key opens a layer is no question of trust: that is in `decryption`.
 """
