@@ -97,9 +97,11 @@ async def _exec(request: CommandRequest, streams: CommandStreams, executor: Exec
     ended = asyncio.ensure_future(process.wait())
     pumps = [asyncio.ensure_future(pump(fd, outlet or _Nowhere(), ended)) for fd, outlet in outputs.items()]
     tasks: list[asyncio.Future[Any]] = [ended, *pumps]
-    if streams.sizes is not None:
-        tasks.append(asyncio.ensure_future(streams.sizes.apply(process.resize)))
     try:
+        if streams.sizes is not None:
+            # Before any input: what was typed ahead shall find the terminal as large as its client says.
+            await streams.sizes.apply_latest(process.resize)
+            tasks.append(asyncio.ensure_future(streams.sizes.apply(process.resize)))
         if streams.stdin is not None and process.stdin >= 0:
             streams.stdin.connect(process.stdin, on_end=end_input)
         await asyncio.gather(ended, *pumps)

@@ -38,6 +38,10 @@ class SizeInlet:
         """Call `resize` with the latest size as often as it changes, until cancelled."""
         while True:
             await self._changed.wait()
-            self._changed.clear()
-            if self._latest is not None:
-                await resize(self._latest)
+            await self.apply_latest(resize)
+
+    async def apply_latest(self, resize: Callable[[Size], Awaitable[None]]) -> None:
+        """Call `resize` with the latest size, if one has come."""
+        self._changed.clear()
+        if self._latest is not None:
+            await resize(self._latest)

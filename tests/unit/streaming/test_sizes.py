@@ -26,3 +26,17 @@ async def test_only_the_latest_size_is_applied() -> None:
     assert not inlet.full
     assert sum(taken) > 99 * 10
     applying.cancel()
+
+
+async def test_size_that_came_early_can_be_applied_at_once() -> None:
+    inlet = SizeInlet()
+    applied: list[Size] = []
+
+    async def resize(size: Size) -> None:
+        applied.append(size)
+
+    await inlet.apply_latest(resize)
+    assert applied == []
+    inlet.feed(encode_size(Size(7, 8)))
+    await inlet.apply_latest(resize)
+    assert applied == [Size(7, 8)]

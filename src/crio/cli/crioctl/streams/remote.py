@@ -74,13 +74,14 @@ async def _join(channels: Channels, wanted: Wanted) -> int:
     loop = asyncio.get_running_loop()
     output = asyncio.ensure_future(_output(channels))
     helpers: list[asyncio.Future[bool]] = []
-    if wanted.stdin:
-        helpers.append(asyncio.ensure_future(_input(channels, detachable=wanted.tty)))
     if wanted.tty:
         resized = asyncio.Event()
-        resized.set()
         loop.add_signal_handler(signal.SIGWINCH, resized.set)
+        with contextlib.suppress(Unavailable):  # the outcome will say why
+            await _send_size(channels)  # before what was typed ahead
         helpers.append(asyncio.ensure_future(_sizes(channels, resized)))
+    if wanted.stdin:
+        helpers.append(asyncio.ensure_future(_input(channels, detachable=wanted.tty)))
     for number in (signal.SIGTERM, signal.SIGHUP):
         # Not the default end: the terminal must be put back.
         loop.add_signal_handler(number, output.cancel)
@@ -157,9 +158,13 @@ async def _sizes(channels: Channels, resized: asyncio.Event) -> bool:
     while True:
         await resized.wait()
         resized.clear()
-        size = terminal.size(0)
-        if size is not None:
-            await channels.send(RESIZE, encode_size(size))
+        await _send_size(channels)
+
+
+async def _send_size(channels: Channels) -> None:
+    size = terminal.size(0)
+    if size is not None:
+        await channels.send(RESIZE, encode_size(size))
 
 
 def _write(fd: int, data: bytes) -> None:
