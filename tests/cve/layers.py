@@ -29,8 +29,8 @@ def symlink(name: str, target: str) -> tuple[tarfile.TarInfo, bytes]:
     return entry(name, b"", type=tarfile.SYMTYPE, linkname=target, mode=0o777)
 
 
-def hardlink(name: str, target: str) -> tuple[tarfile.TarInfo, bytes]:
-    return entry(name, b"", type=tarfile.LNKTYPE, linkname=target)
+def hardlink(name: str, target: str, mode: int = 0o644) -> tuple[tarfile.TarInfo, bytes]:
+    return entry(name, b"", type=tarfile.LNKTYPE, linkname=target, mode=mode)
 
 
 def tar(entries: Iterable[tuple[tarfile.TarInfo, bytes]]) -> bytes:
@@ -47,7 +47,7 @@ def busybox() -> bytes:
     binary = read_bounded(BUSYBOX, 64 << 20)
     entries = [entry(name) for name in ("bin", "dev", "proc", "sys", "tmp", "root", "usr")]
     entries.append(entry("bin/busybox", binary, mode=0o755))
-    entries += [hardlink(f"bin/{name}", "bin/busybox") for name in busybox_applets(binary) if name != "busybox"]
+    entries += [hardlink(f"bin/{name}", "bin/busybox", 0o755) for name in busybox_applets(binary) if name != "busybox"]
     return tar(entries)
 
 

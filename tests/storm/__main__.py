@@ -7,6 +7,7 @@ import asyncio
 import os
 import secrets
 import shutil
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -27,6 +28,9 @@ def main() -> int:
     options = parser.parse_args()
     if os.geteuid() != 0:
         parser.error("cannot storm: containers need root; run it as root")
+    # Also where it is started in the background, or ended by timeout(1): clean up.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     report = asyncio.run(_run(options))
     print(report)
     for line in (*report.wrong, *report.leaked):

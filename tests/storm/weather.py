@@ -127,11 +127,13 @@ class Storm:
     async def _round(self, seconds: float) -> None:
         seed = self._random.getrandbits(32)
         clients = [StormClient(self.node, number, seed, self.parent, self._up) for number in range(self._clients)]
-        async with self._killing():
-            runs = [asyncio.create_task(client.run()) for client in clients]
-            await asyncio.wait(runs, timeout=seconds, return_when=asyncio.FIRST_EXCEPTION)
-        for run in runs:
-            run.cancel()
+        runs = [asyncio.create_task(client.run()) for client in clients]
+        try:
+            async with self._killing():
+                await asyncio.wait(runs, timeout=seconds, return_when=asyncio.FIRST_EXCEPTION)
+        finally:
+            for run in runs:
+                run.cancel()
         results = await asyncio.gather(*runs, return_exceptions=True)
         await self._ensure_up("")
         for client, result in zip(clients, results, strict=True):
