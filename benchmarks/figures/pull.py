@@ -38,8 +38,9 @@ async def measure(bench: Bench) -> None:
                 bench.say(f"pull of {name}, round {number + 1}")
                 for peer in (project, containerd):
                     await _pull(peer, table, name)
+                # Before it has been idle for so long that it leaves.
+                _add_memory(table, project, containerd)
                 await asyncio.to_thread(_skopeo, bench, table, name)
-            _add_memory(table, project, containerd)
             _set_goals(table, containerd.name)
 
 
