@@ -136,10 +136,16 @@ class Authority:
 
 
 def authority(
-    name: str, parent: Authority | None = None, *, path_length: int | None = None, extensions: Any = (), ca: bool = True
+    name: str,
+    parent: Authority | None = None,
+    *,
+    path_length: int | None = None,
+    extensions: Any = (),
+    ca: bool = True,
+    key: ec.EllipticCurvePrivateKey | None = None,
 ) -> Authority:
     """A root, or an authority below `parent`."""
-    key = ec_key()
+    key = key or ec_key()
     issuer = parent or Authority(key, None)  # type: ignore[arg-type]
     now = datetime.datetime.now(datetime.UTC)
     builder = (

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import datetime
 import ipaddress
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeVar
 
 from cryptography import x509
@@ -23,6 +23,8 @@ _Extension = TypeVar("_Extension", bound=x509.ExtensionType)
 
 _MAX_DEPTH = 8
 _MAX_CERTIFICATES = 32
+_MAX_CHECKS = 200
+"""Signatures that are checked for one chain: certificates of one name and key can be made to lead to each other."""
 _KNOWN = frozenset(
     (
         ExtensionOID.BASIC_CONSTRAINTS,
@@ -55,7 +57,7 @@ def verify_chain(
     """The key of a certificate for code signing that one of the roots vouches for at that time. Raises Rejection."""
     try:
         _check(leaf, when, below=0)
-        if not _reaches_root(leaf, intermediates, roots, when, [leaf]):
+        if not _reaches_root(leaf, intermediates, roots, when, [leaf], iter(range(_MAX_CHECKS))):
             raise Rejection("its certificate is not issued by an accepted authority")
         return leaf.public_key()
     except (ValueError, UnsupportedAlgorithm) as error:
@@ -84,13 +86,18 @@ def _reaches_root(
     roots: Sequence[x509.Certificate],
     when: datetime.datetime,
     chain: list[x509.Certificate],
+    checks: Iterator[int],
 ) -> bool:
     if certificate in roots:
         return True
     if len(chain) > _MAX_DEPTH:
         return False
     for issuer in (*roots, *intermediates):
-        if issuer in chain or issuer.subject != certificate.issuer or not _issued(issuer, certificate):
+        if issuer in chain or issuer.subject != certificate.issuer:
+            continue
+        if next(checks, None) is None:
+            raise Rejection("the certificates with it lead to each other in too many ways")
+        if not _issued(issuer, certificate):
             continue
         try:
             # Certificates between this one and the leaf; those that issued themselves do not count (RFC 5280, 4.2.1.9).
@@ -99,7 +106,7 @@ def _reaches_root(
             _check_names(issuer, chain)
         except Rejection:
             continue
-        if issuer in roots or _reaches_root(issuer, intermediates, roots, when, [*chain, issuer]):
+        if issuer in roots or _reaches_root(issuer, intermediates, roots, when, [*chain, issuer], checks):
             return True
     return False
 

@@ -219,6 +219,15 @@ def test_chains() -> None:
         it.verify()
 
 
+def test_certificates_that_lead_to_each_other() -> None:
+    """Thirty certificates with one name and one key: each has issued all the others."""
+    one = bed.authority("maze")
+    twins = [bed.authority("maze", one, key=one.key) for _ in range(30)]
+    it = verifier(pki={"caRootsData": text(bed.authority("root").pem), "subjectEmail": bed.EMAIL})
+    with pytest.raises(Rejection, match="in too many ways"):
+        it.verify(pki_signature(one, b"".join(twin.pem for twin in twins)))
+
+
 def pki_signature(issuer: bed.Authority, chain: bytes = b"", **certificate: Any) -> SigstoreSignature:
     key = bed.ec_key()
     pem = bed.code_signing(issuer, key, **certificate)
