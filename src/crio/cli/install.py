@@ -153,7 +153,7 @@ def files(layout: Layout) -> Iterator[File]:
 def _generated(layout: Layout) -> Iterator[File]:
     """Manuals and completions, printed by the programs themselves, and what they know of their build."""
     share = f"{layout.prefix}/share"
-    for page, section in (("crio", 8), ("crio.conf", 5), ("crio.conf.d", 5)):
+    for page, section in (("crio", 8), ("crio.conf", 5), ("crio.conf.d", 5), ("crioctl", 1)):
         yield File(f"{share}/man/man{section}/{page}.{section}", _print(layout, "crio", "man", page))
     places = {
         "bash": f"{share}/bash-completion/completions/{{}}",

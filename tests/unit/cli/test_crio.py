@@ -160,7 +160,7 @@ def test_the_reference_is_up_to_date(capsys: pytest.CaptureFixture[str]) -> None
     assert run(capsys, "markdown", "crio.conf")[1] == path.read_text()
 
 
-@pytest.mark.parametrize("page", ["crio", "crio.conf", "crio.conf.d"])
+@pytest.mark.parametrize("page", ["crio", "crio.conf", "crio.conf.d", "crioctl"])
 def test_manuals(capsys: pytest.CaptureFixture[str], page: str) -> None:
     _, markdown, _ = run(capsys, "md", page)
     assert markdown.startswith(f"# {page}(")

@@ -21,8 +21,8 @@ class Part(NamedTuple):
 
 
 def page(name: str) -> Iterator[Part]:
-    """The page crio(8), crio.conf(5) or crio.conf.d(5)."""
-    return {"crio": _crio, "crio.conf": _crio_conf, "crio.conf.d": _crio_conf_d}[name]()
+    """The page crio(8), crio.conf(5), crio.conf.d(5) or crioctl(1)."""
+    return {"crio": _crio, "crio.conf": _crio_conf, "crio.conf.d": _crio_conf_d, "crioctl": _crioctl}[name]()
 
 
 def _crio() -> Iterator[Part]:
@@ -134,11 +134,39 @@ def _crio_conf_d() -> Iterator[Part]:
     yield Part("text", "crio(8), crio.conf(5)")
 
 
+def _crioctl() -> Iterator[Part]:
+    """From the parsers that its --help prints."""
+    from crio.cli.crioctl import catalog
+    from crio.cli.crioctl.program import global_parser
+
+    yield Part("title", "crioctl(1)", "Client for the Container Runtime Interface")
+    yield Part("heading", "Description")
+    yield Part(
+        "text",
+        "Speaks to a running crio, or to another runtime that serves the CRI, with the verbs and flags of crictl. Ids "
+        "may be shortened, and names work wherever ids do.",
+    )
+    yield Part("code", global_parser().format_help().strip())
+    for title, entries in catalog.SECTIONS:
+        yield Part("heading", title)
+        for entry in entries:
+            yield Part("subheading", ", ".join((entry.name, *entry.aliases)))
+            yield Part("code", catalog.parser_for(entry, catalog.load(entry)).format_help().strip())
+    yield Part("heading", "Files")
+    yield Part("term", "/etc/crictl.yaml", "Its configuration, which is crictl's.")
+    yield Part("heading", "See also")
+    yield Part("text", "crio(8), crio.conf(5)")
+
+
 _ENVIRONMENT = (
     ("NOTIFY_SOCKET, WATCHDOG_USEC", "Set by systemd: where readiness and signs of life are reported to."),
     (
         "KUBENSMNT",
         "File on which a mount namespace is bound, which the daemon joins. If it cannot, it warns and goes on without.",
+    ),
+    (
+        "_CRIO_ROOTLESS",
+        "Set on a rootless node: XDG_RUNTIME_DIR and DBUS_SESSION_BUS_ADDRESS are then kept, and otherwise dropped.",
     ),
     ("CONTAINERS_STORAGE_CONF", "File in place of /etc/containers/storage.conf."),
     ("CONTAINERS_REGISTRIES_CONF", "File in place of /etc/containers/registries.conf."),

@@ -9,7 +9,7 @@ from crio.cli.crio_commands.command import Command, Flag
 
 DEFAULT_SOCKET = "/var/run/crio/crio.sock"
 SHELLS = ("bash", "fish", "zsh")
-PAGES = ("crio", "crio.conf", "crio.conf.d")
+PAGES = ("crio", "crio.conf", "crio.conf.d", "crioctl")
 
 PROCESS_FLAGS = (
     Flag("config", "Configuration file.", ("c",), "file", "/etc/crio/crio.conf", "CONTAINER_CONFIG", file=True),
@@ -41,13 +41,36 @@ PROCESS_FLAGS = (
         "CONTAINER_RUNTIMES",
         repeated=True,
     ),
-    Flag("profile", "Serve profiles of the process on 127.0.0.1.", (), "", "", "CONTAINER_PROFILE"),
+    Flag(
+        "profile",
+        "Serve dumps and profiles of the process on 127.0.0.1, at /debug/ and /debug/pprof/profile?seconds=N.",
+        (),
+        "",
+        "",
+        "CONTAINER_PROFILE",
+    ),
     Flag("profile-port", "Port of the profiles.", (), "port", "6060", "CONTAINER_PROFILE_PORT"),
-    Flag("profile-cpu", "Write a CPU profile to this file.", (), "file", "", "CONTAINER_PROFILE_CPU", file=True),
-    Flag("profile-mem", "Write a memory profile to this file.", (), "file", "", "CONTAINER_PROFILE_MEM", file=True),
+    Flag(
+        "profile-cpu",
+        "Write a CPU profile to this file at the end, for pstats.",
+        (),
+        "file",
+        "",
+        "CONTAINER_PROFILE_CPU",
+        file=True,
+    ),
+    Flag(
+        "profile-mem",
+        "Write a memory profile to this file at the end, for tracemalloc.",
+        (),
+        "file",
+        "",
+        "CONTAINER_PROFILE_MEM",
+        file=True,
+    ),
     Flag(
         "enable-profile-unix-socket",
-        "Serve profiles on the CRI socket; they always are.",
+        "Serve /debug/pprof/profile?seconds=N on the CRI socket too; dumps always are there.",
         (),
         "",
         "",
