@@ -15,7 +15,9 @@ _MIB = 1 << 20
 _LINES = b"x" * 99 + b"\n"
 _LONG = b"y" * 200_000 + b"\n"
 _TIMEOUT = 120.0
-_MONITORS = 50
+_MONITORS = 200
+_QUIET = 0.5
+"""Seconds after which a monitor has given back what a flood took."""
 
 
 async def measure(bench: Bench) -> None:
@@ -35,10 +37,11 @@ async def measure(bench: Bench) -> None:
                 await _throughput(peer, table, title, data)
     conmon = table.figures["lines of 100 bytes"].median(ConmonC.name)
     table.goal("lines of 100 bytes", "above conmon", conmon)
-    memory = bench.results.table(f"Memory of a monitor, of {_MONITORS}", names)
+    count = _MONITORS // 4 if bench.quick else _MONITORS
+    memory = bench.results.table(f"Memory of a monitor, of {count}", names)
     for peer in peers:
         bench.say("memory of monitors")
-        await _memory(peer, memory)
+        await _memory(peer, memory, count)
     await project.close()
     for data in inputs.values():
         data.unlink()
@@ -60,6 +63,7 @@ async def _throughput(peer: MonitorPeer, table: Table, title: str, data: Path) -
     await _wait_quiet(peer.log(container), data.stat().st_size)
     seconds = time.perf_counter() - begin
     spent = processes.own_cpu_seconds(monitor) - before
+    await asyncio.sleep(_QUIET)
     mebibytes = data.stat().st_size / _MIB
     table.figure(title, "MiB/s", more_is_better=True).add(peer.name, mebibytes / seconds)
     table.figure(f"{title}: processor time of the monitor", "s/GiB").add(peer.name, spent / mebibytes * 1024)
@@ -95,16 +99,18 @@ def _expected(log: Path, size: int) -> int:
     return size // line * (entries * (prefix + 1) + line - 1)
 
 
-async def _memory(peer: MonitorPeer, table: Table) -> None:
+async def _memory(peer: MonitorPeer, table: Table, count: int) -> None:
     made: dict[str, int] = {}
-    for _ in range(_MONITORS):
-        container = peer.bundle(("/bin/sleep", "1000"))
-        made[container] = await peer.create(container)
-        peer.start(container)
-    await asyncio.sleep(0.5)
-    quiet = processes.memory(made.values())
-    table.figure("PSS, quiet", "MiB").add(peer.name, quiet.pss / _MONITORS)
-    table.figure("private, quiet", "MiB").add(peer.name, quiet.private / _MONITORS)
-    table.figure("RSS, quiet", "MiB").add(peer.name, quiet.rss / _MONITORS)
-    for container in made:
-        await peer.end(container)
+    for state, command in (("quiet", "exec sleep 1000"), ("after a line of log", "echo; exec sleep 1000")):
+        for _ in range(count):
+            container = peer.bundle(("/bin/sh", "-c", command))
+            made[container] = await peer.create(container)
+            peer.start(container)
+        await asyncio.sleep(_QUIET)
+        used = processes.memory(made.values())
+        table.figure(f"PSS, {state}", "MiB").add(peer.name, used.pss / count)
+        table.figure(f"private, {state}", "MiB").add(peer.name, used.private / count)
+        table.figure(f"RSS, {state}", "MiB").add(peer.name, used.rss / count)
+        for container in made:
+            await peer.end(container)
+        made.clear()

@@ -9,6 +9,7 @@ from collections.abc import Awaitable
 from benchmarks.bench import Bench, timed
 from benchmarks.peers.cri import CriPeer
 from benchmarks.results import Table
+from crio.api.runtime.v1 import api_pb2 as pb
 from crio.cli.crioctl.streams.forward import connect
 from crio.cli.crioctl.streams.pipe import Tls
 from crio.cli.crioctl.streams.remote import Wanted, open_channels
@@ -39,6 +40,7 @@ async def measure(bench: Bench) -> None:
                     await _throughput(table, "exec, output, WebSocket", peer, size, work)
                 await _throughput(table, "exec, input, SPDY", peer, size, _input(peer, container, size))
                 await _throughput(table, "port-forward, from the pod", peer, size, _forward(peer, pod))
+                await _answers_meanwhile(table, peer, _output(peer, container, size, "spdy"))
                 await timed(table.figure("exec true, from call to outcome", "ms"), peer.name, _true(peer, container))
 
 
@@ -57,6 +59,18 @@ async def _throughput(table: Table, name: str, peer: CriPeer, size: int, work: A
     table.figure(f"{name}: processor time", "s/GiB").add(peer.name, (peer.cpu_seconds() - spent) / gibibytes)
 
 
+async def _answers_meanwhile(table: Table, peer: CriPeer, work: Awaitable[int]) -> None:
+    """How long the daemon's answers take while a command pours its output through it."""
+    stream = asyncio.ensure_future(work)
+    figure = table.figure("ListContainers while a command pours", "ms")
+    while not stream.done():
+        await timed(
+            figure, peer.name, peer.call("ListContainers", pb.ListContainersRequest(), pb.ListContainersResponse)
+        )
+        await asyncio.sleep(0.02)
+    await stream
+
+
 async def _output(peer: CriPeer, container: str, size: int, transport: str) -> int:
     command = ("/bin/dd", "if=/dev/zero", f"bs={_MIB}", f"count={size}")
     channels = await open_channels(await peer.exec_url(container, command), Wanted(False, False, transport))
@@ -72,7 +86,7 @@ async def _output(peer: CriPeer, container: str, size: int, transport: str) -> i
 
 async def _input(peer: CriPeer, container: str, size: int) -> int:
     # busybox' wc takes longer over its bytes than any server.
-    command = ("/bin/sh", "-c", f"dd of=/dev/null bs={_MIB} 2>&1 | tail -n 1")
+    command = ("/bin/sh", "-c", f"dd of=/dev/null bs={_MIB} iflag=fullblock 2>&1 | tail -n 1")
     url = await peer.exec_url(container, command, stdin=True)
     channels = await open_channels(url, Wanted(True, False, "spdy"))
 
@@ -91,7 +105,8 @@ async def _input(peer: CriPeer, container: str, size: int) -> int:
     finally:
         sending.cancel()
         await channels.close()
-    return int(counted.split()[0] if counted else 0)
+    # "128+0 records out"
+    return int(counted.partition(b"+")[0] or b"0") * _MIB
 
 
 async def _true(peer: CriPeer, container: str) -> None:
