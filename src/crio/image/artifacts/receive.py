@@ -10,9 +10,9 @@ import contextlib
 import hashlib
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 
-from crio.base.errors import ResourceExhausted
+from crio.base.errors import ResourceExhausted, Unavailable
 from crio.base.failpoints import failpoint
 from crio.base.files import write_atomic
 from crio.base.ids import Digest, parse_digest
@@ -54,7 +54,8 @@ def receive(
 ) -> Digest:
     """Put an artifact into the layout under `names`; the digest of its manifest, by which it is known.
 
-    Raises BadContent, ResourceExhausted if it cannot fit, Cancelled, and what the source raises, OSError.
+    Raises BadContent, ResourceExhausted if it cannot fit, Unavailable if another one was removed that shares files with
+    it, Cancelled, and what the source raises, OSError.
     """
     digest = digest_of(raw)
     progress.enter(Stage.FETCH)
@@ -86,6 +87,7 @@ def receive(
             os.fsync(fd)
         failpoint("image.artifact.received")
         with layout.writing():
+            _check_present(layout, manifest, {blob for blob, _ in received}, what)
             for blob, fd in received:
                 _give_name(fd, layout.blob_path(blob))
             if signatures:
@@ -105,6 +107,13 @@ def _check_room(layout: ArtifactLayout, manifest: Manifest, what: str) -> None:
     free = shutil.disk_usage(layout.root).free
     if needed > free:
         raise ResourceExhausted(f"cannot store {what}: it takes {needed} bytes and {free} are free in {layout.root}")
+
+
+def _check_present(layout: ArtifactLayout, manifest: Manifest, received: Set[str], what: str) -> None:
+    """What was found in the layout at the beginning may have gone with another artifact."""
+    for layer in manifest.layers:
+        if layer.digest not in received and not os.path.exists(layout.blob_path(parse_digest(layer.digest))):
+            raise Unavailable(f"cannot store {what}: {layer.digest} was removed meanwhile; try again")
 
 
 def _receive(

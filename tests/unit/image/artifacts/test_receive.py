@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from crio.base.errors import CrioError, ResourceExhausted
+from crio.base.errors import CrioError, ResourceExhausted, Unavailable
 from crio.base.ids import Digest
 from crio.image.artifacts.layout import ArtifactLayout
 from crio.image.artifacts.receive import is_artifact, receive
@@ -92,6 +92,29 @@ def test_what_is_there_is_not_fetched_again(layout: ArtifactLayout) -> None:
     take(layout, second, "a.example/other:1")
     assert second.fetched == [digest_of(b"new")]
     assert len(layout.all()) == 2
+
+
+class _Removing(Source):
+    """While a file of it is fetched, somebody removes the artifact that has the other one."""
+
+    def __init__(self, layout: ArtifactLayout) -> None:
+        super().__init__(b"shared", b"new")
+        self.layout = layout
+
+    def layer(self, descriptor: Descriptor) -> StoredContent:
+        for artifact in self.layout.all():
+            self.layout.remove(artifact)
+        return super().layer(descriptor)
+
+
+def test_a_shared_file_that_goes_meanwhile(layout: ArtifactLayout) -> None:
+    take(layout, Source(b"shared"), NAME)
+    with pytest.raises(Unavailable, match="removed meanwhile; try again"):
+        take(layout, _Removing(layout), "a.example/other:1")
+    assert layout.all() == []
+    assert os.listdir(f"{layout.root}/blobs/sha256") == []
+    take(layout, _Removing(layout), "a.example/other:1")
+    assert len(layout.all()) == 1
 
 
 def broken() -> list[tuple[Source, type[CrioError]]]:
