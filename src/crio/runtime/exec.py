@@ -25,6 +25,7 @@ _CONFIG_LIMIT = 8 << 20
 _FOREVER = 365 * 86400.0
 _START_TIMEOUT = 60.0
 _LOOK = 0.002
+_LAST_LOOKS = 1000
 
 
 class ExecResult(msgspec.Struct, frozen=True):
@@ -160,21 +161,24 @@ async def exec_attached(
 
     Raises RuntimeFailed, with an empty reason: the runtime's words are in the third stream. RuntimeTimeout.
     """
+    what = f"execute {command[0]!r} in container {container_id[:12]}"
     files = ExecFiles(bundle, command, terminal=False, cpus=cpus)
-    child = spawn(
-        runtime.command("exec", "--process", files.process, "--pid-file", files.pid, container_id), stdio, cpus=cpus
-    )
+    argv = runtime.command("exec", "--process", files.process, "--pid-file", files.pid, container_id)
+    try:
+        child = spawn(argv, stdio, cpus=cpus)
+    except OSError as error:
+        files.remove()
+        raise RuntimeFailed(what, runtime.name, f"cannot run {runtime.path}: {error.strerror}") from None
     try:
         async with asyncio.timeout(_START_TIMEOUT):
             while not (pid := files.read_pid()):
                 # The runtime writes its pid file whole, and before the command can have ended.
                 if child.poll() is not None and not files.read_pid():
-                    raise RuntimeFailed(f"execute {command[0]!r} in container {container_id[:12]}", runtime.name, "")
+                    raise RuntimeFailed(what, runtime.name, "")
                 await asyncio.sleep(_LOOK)
         return AttachedCommand(pid, child)
     except BaseException as error:
-        await kill_started(files.read_pid())
-        await asyncio.shield(kill_and_reap(child))
+        await asyncio.shield(_end_start(child, files))
         if isinstance(error, TimeoutError):
             raise RuntimeTimeout(
                 f"cannot execute {command[0]!r}: {runtime.name} was killed after {_START_TIMEOUT:g} s without an end"
@@ -182,6 +186,16 @@ async def exec_attached(
         raise
     finally:
         files.remove()
+
+
+async def _end_start(child: subprocess.Popen[bytes], files: ExecFiles) -> None:
+    """End a runtime that is starting a command, and the command: killed too early it could leave one that has begun."""
+    for _ in range(_LAST_LOOKS):
+        if child.poll() is not None or files.read_pid():
+            break
+        await asyncio.sleep(_LOOK)
+    await kill_started(files.read_pid())
+    await kill_and_reap(child)
 
 
 async def kill_started(pid: int) -> None:

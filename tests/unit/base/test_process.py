@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from crio.base.process import ProcessFailed, ProcessTimeout, run
+from crio.base.process import ProcessFailed, ProcessTimeout, run, spawn, wait_pid_exit
 
 
 def open_fds() -> set[str]:
@@ -145,3 +145,24 @@ async def test_many_at_once_leak_no_descriptor() -> None:
     before = open_fds()
     await asyncio.gather(*(run(["true"], timeout=30) for _ in range(50)))
     assert open_fds() == before
+
+
+async def test_child_is_held_to_its_processors_and_this_process_is_not() -> None:
+    before = os.sched_getaffinity(0)
+    first = min(before)
+    look = ["sh", "-c", "grep Cpus_allowed_list /proc/self/status"]
+    done = await run(look, timeout=30, cpus=[first])
+    assert done.stdout.split() == [b"Cpus_allowed_list:", str(first).encode()]
+    assert os.sched_getaffinity(0) == before
+    free = await run(look, timeout=30, cpus=[100_000])
+    assert free.stdout.split()[1] != b"100000"
+
+
+async def test_spawned_program_has_the_streams_it_was_given(tmp_path: Path) -> None:
+    out = os.open(tmp_path / "out", os.O_RDWR | os.O_CREAT)
+    null = os.open("/dev/null", os.O_RDWR)
+    child = spawn(["sh", "-c", "echo here; exit 5"], (null, out, null))
+    assert await wait_pid_exit(child) == 5
+    assert (tmp_path / "out").read_bytes() == b"here\n"
+    os.close(out)
+    os.close(null)

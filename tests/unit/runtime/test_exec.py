@@ -45,3 +45,10 @@ def test_a_pid_that_is_not_there_yet_is_0(tmp_path: Path, content: bytes, pid: i
     assert files.read_pid() == 0
     Path(files.pid).write_bytes(content)
     assert files.read_pid() == pid
+
+
+def test_the_processors_of_a_command_are_told_to_the_runtime() -> None:
+    config = b'{"process": {"args": ["a"], "cwd": "/"}}'
+    told = json.loads(process_document(config, ["b"], terminal=False, cpus=[3, 1]))
+    assert told["execCPUAffinity"] == {"initial": "1,3", "final": "1,3"}
+    assert "execCPUAffinity" not in json.loads(process_document(config, ["b"], terminal=False))

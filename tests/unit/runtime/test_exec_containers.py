@@ -11,7 +11,7 @@ import pytest
 from crio.conmon.errors import RuntimeFailed
 from crio.conmon.watch import Monitor
 from crio.runtime.driver import OciRuntime
-from crio.runtime.exec import MAX_OUTPUT, ExecResult, exec_sync
+from crio.runtime.exec import MAX_OUTPUT, AttachedCommand, ExecResult, exec_attached, exec_sync
 from monitor_bed import Bed, is_alive
 
 pytestmark = pytest.mark.root
@@ -100,3 +100,55 @@ def _processes_of(monitor: Monitor) -> list[int]:
             except OSError:
                 continue
     return found
+
+
+async def _attached(bed: Bed, monitor: Monitor, command: list[str]) -> tuple[AttachedCommand, list[int]]:
+    """A command with pipes, and our ends of them."""
+    stdin, our_stdin = os.pipe()
+    our_stdout, stdout = os.pipe()
+    our_stderr, stderr = os.pipe()
+    runtime = OciRuntime("crun", bed.runtime, bed.root)
+    try:
+        running = await exec_attached(runtime, monitor.id, monitor.bundle, command, (stdin, stdout, stderr))
+        return running, [our_stdin, our_stdout, our_stderr]
+    except BaseException:
+        for fd in (our_stdin, our_stdout, our_stderr):
+            os.close(fd)
+        raise
+    finally:
+        for fd in (stdin, stdout, stderr):
+            os.close(fd)
+
+
+async def test_attached_command(bed: Bed) -> None:
+    monitor = await _container(bed)
+    running, fds = await _attached(bed, monitor, ["sh", "-c", "read line; echo got $line; kill -9 $$"])
+    assert is_alive(running.pid)
+    assert _left_over(monitor) == []
+    os.write(fds[0], b"it\n")
+    assert await asyncio.to_thread(os.read, fds[1], 100) == b"got it\n"
+    assert await running.wait() == 137
+    running.close()
+    for fd in fds:
+        os.close(fd)
+
+
+async def test_attached_command_that_is_not_there(bed: Bed) -> None:
+    monitor = await _container(bed)
+    with pytest.raises(RuntimeFailed, match="cannot execute '/nope'"):
+        await _attached(bed, monitor, ["/nope"])
+    assert _left_over(monitor) == []
+
+
+async def test_attached_command_whose_call_is_cancelled_does_not_run(bed: Bed) -> None:
+    monitor = await _container(bed)
+    before = set(_processes_of(monitor))
+    starting = asyncio.create_task(_attached(bed, monitor, ["sleep", "900"]))
+    await asyncio.sleep(0)
+    starting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await starting
+    async with asyncio.timeout(10):
+        while set(_processes_of(monitor)) - before:
+            await asyncio.sleep(0.02)
+    assert _left_over(monitor) == []
