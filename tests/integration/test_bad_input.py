@@ -11,7 +11,7 @@ import pytest
 from crio.api.runtime.v1 import api_pb2 as pb
 from crio.base.errors import Code
 from crio.rpc.status import RpcError
-from node import Node
+from node import CGROUP_MANAGER, Node
 
 pytestmark = [pytest.mark.root, pytest.mark.parametrize("node", ["crun"], indirect=True)]
 
@@ -66,8 +66,9 @@ async def test_sysctl_of_the_host(node: Node) -> None:
 
 
 async def test_cgroup_parent_of_the_other_driver(node: Node) -> None:
-    config = node.pod_config(cgroup_parent="kubepods-pod1.slice")
-    await refused(node.run_pod(config), Code.INVALID_ARGUMENT, "cgroup_manager is cgroupfs")
+    parent = "/kubepods/pod1" if CGROUP_MANAGER == "systemd" else "kubepods-pod1.slice"
+    config = node.pod_config(cgroup_parent=parent)
+    await refused(node.run_pod(config), Code.INVALID_ARGUMENT, f"cgroup_manager is {CGROUP_MANAGER}")
 
 
 async def test_broken_cni_file(node: Node) -> None:
