@@ -1,7 +1,7 @@
-"""Reaping: a monitor reaps all its children, orphans that a subreaper inherits included.
+"""Reaping: zygote and monitor reap all their children, orphans that a subreaper inherits included.
 
 The signal handler does it, between two steps of whatever runs; so it costs neither a descriptor nor, in a monitor, any
-memory until a child ends. That somebody waits for is seen through a pidfd. The zygote lets the kernel do it.
+memory until a child ends. That somebody waits for is seen through a pidfd.
 """
 
 from __future__ import annotations

@@ -71,6 +71,7 @@ def sleep(
     status = _status.value
     if status == CREATED_WITH_HOST_PIDS << 8:
         # In the host's pid namespace the container's orphans come here, at any time.
+        children.forget()
         children.reap_all()
     elif status != CREATED:
         return FAILED

@@ -19,7 +19,7 @@ import signal
 import socket
 import time
 
-from crio.conmon import monitor, serving
+from crio.conmon import children, monitor, serving
 from crio.conmon.execmonitor import ExecMonitor
 from crio.conmon.files import close_all_but
 from crio.conmon.packets import PROTOCOL, PacketError, encode, receive
@@ -56,7 +56,9 @@ def serve(daemon: int, requests: int) -> None:
             continue
         ready = 0
         while ready == 0:
-            watched.wait()
+            if watched.wait() <= 0:
+                # A child has ended; nothing is known of the descriptors.
+                continue
             if watched.taken():
                 os.read(taken, 1)
                 ready = 1
@@ -85,8 +87,8 @@ class _Watched:
         """Of the monitor that waits for a request."""
         self._spare, self._taken, self._daemon = all_
 
-    def wait(self) -> None:
-        _poll(self._all, 3, -1)
+    def wait(self) -> int:
+        return int(_poll(self._all, 3, -1))
 
     def spare(self) -> int:
         return int(self._spare.revents)
@@ -147,8 +149,9 @@ def main(socket_fd: int, requests: int) -> None:
     # Requests may come from here on. They wait a moment.
     serving.rehearse()
     monitor.rehearse()
-    # The kernel reaps: nobody asks how a monitor ended.
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    # Not left to the kernel by SIG_IGN: then nobody could tell what monitors have cost.
+    children.remember_only(0)
+    children.reap_all()
     gc.collect()
     gc.freeze()
     serve(socket_fd, requests)

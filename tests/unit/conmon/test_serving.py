@@ -342,6 +342,12 @@ async def test_orphans_of_a_container_in_the_hosts_pid_namespace_are_reaped(bed:
     assert (await monitor.wait()).signal in (signal.SIGTERM, signal.SIGKILL)
 
 
+async def test_first_event_may_be_the_end_of_a_container_in_the_hosts_pid_namespace(bed: Bed) -> None:
+    monitor = await bed.create(["sh", "-c", "exit 3"], bundle_options={"host_pid": True})
+    await bed.start(monitor)
+    assert (await monitor.wait()).exit_code == 3
+
+
 async def test_process_that_holds_the_output_does_not_hold_the_exit(bed: Bed) -> None:
     monitor = await bed.create(
         ["sh", "-c", "sh -c 'while true; do echo x; done' & echo $! >&2; sleep 0.1; exit 3"],

@@ -47,11 +47,14 @@ def test_an_unknown_name(tmp_path: Path) -> None:
         Runtimes(config(tmp_path, TWO).runtime).get("gone")
 
 
-def test_a_new_configuration_replaces_all(tmp_path: Path) -> None:
+def test_a_new_configuration_replaces_all_and_containers_keep_their_handler(tmp_path: Path) -> None:
     runtimes = Runtimes(config(tmp_path, TWO).runtime)
+    former = runtimes.get("fast")
     runtimes.replace(default_config().runtime)
+    assert "fast" not in dict(runtimes.items())
+    assert runtimes.get("fast") is former
     with pytest.raises(NotFound):
-        runtimes.get("fast")
+        runtimes.get("never")
     assert runtimes.default_name == default_config().runtime.default_runtime
 
 
