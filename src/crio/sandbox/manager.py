@@ -220,7 +220,6 @@ class SandboxManager:
             if options.pid == pb.POD:
                 with job.step("pause"):
                     await self._spawn_pause(sandbox)
-                    await self.groups.place(self._group(record), record.pause_pid, f"Pod {name}")
             if attach is not None:
                 await attach
             failpoint("sandbox.run.before_complete")
@@ -268,10 +267,12 @@ class SandboxManager:
             )
         else:
             await self._pause.spawn_pause(lambda pid: _keep_pause(sandbox, pid))
+        # A move into another cpuset forgets which CPUs a process was bound to (before Linux 6.2), so that is last.
+        await self.groups.place(self._group(record), record.pause_pid, f"Pod {record.name}")
         _settle(record.pause_pid, self.settings.infra_cpus)
 
     def _group(self, record: SandboxRecord) -> str:
-        """The pod's own group: nothing runs in it, but cAdvisor takes a pod's existence and network from it."""
+        """The pod's own group, for the process that may hold its PID namespace; cAdvisor looks for it in any case."""
         return self.groups.path(record.cgroup_parent, f"crio-{record.id}")
 
     def _parent(self, record: SandboxRecord) -> str:
