@@ -37,7 +37,9 @@ cpushares = 512
 async def node(scratch: Path, layout: str) -> AsyncIterator[Node]:
     root = scratch / "node"
     made = Node(root, settings=SETTINGS.format(root=root))
-    (root / "blockio.yaml").write_text("Classes:\n  slow:\n    - ThrottleReadBps: 50M\n      Devices: [/dev/vd?, /dev/sd?, /dev/ubd?]\n")
+    (root / "blockio.yaml").write_text(
+        "Classes:\n  slow:\n    - ThrottleReadBps: 50M\n      Devices: [/dev/vd?, /dev/sd?, /dev/ubd?]\n"
+    )
     await made.start()
     await made.load(layout)
     try:
