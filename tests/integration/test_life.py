@@ -167,12 +167,16 @@ async def test_log_rotation_loses_nothing(node: Node) -> None:
     assert sorted(numbers) == list(range(20000))
 
 
+WORK = "i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done"
+"""Enough to be seen by a kernel that counts processor time in ticks."""
+
+
 async def test_statistics(node: Node) -> None:
     pod_config = node.pod_config()
     pod = await node.run_pod(pod_config)
     container = await node.create(
         pod,
-        node.container_config(["sh", "-c", "dd if=/dev/zero of=/file bs=1M count=3 2>/dev/null; sleep 1000"]),
+        node.container_config(["sh", "-c", f"dd if=/dev/zero of=/file bs=1M count=3 2>/dev/null; {WORK}; sleep 1000"]),
         pod_config,
     )
     await node.start_container(container)
