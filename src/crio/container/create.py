@@ -445,6 +445,10 @@ class ContainerMaker:
         """End and remove everything a container has, the record last. Raises what a step raises."""
         record = container.record
         self.notifiers.close(container.id)
+        if record.complete:
+            # From here on there is no way back: after a crash the rest goes as well, and nobody asks how it had ended.
+            record.complete = False
+            container.save()
         if os.path.exists(container.path(CONFIG_FILE)):
             with job.step("runtime delete"):
                 await self._delete_from_runtime(container)
