@@ -55,7 +55,7 @@ def storage_defaults(environ: Mapping[str, str]) -> StorageDefaults:
             if named:
                 raise
             continue
-        except (ValueError, UnicodeDecodeError) as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"cannot read {path}: {error}") from None
         return _from_storage_conf(path, content, environ)
     driver = environ.get("STORAGE_DRIVER", "")

@@ -63,7 +63,7 @@ def _message(line: str) -> tuple[str, bool]:
     if line.startswith("{"):
         try:
             entry = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             entry = None
         if isinstance(entry, dict) and isinstance(entry.get("msg"), str):
             return entry["msg"], entry.get("level") in ("error", "fatal", "panic")

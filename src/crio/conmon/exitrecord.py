@@ -59,5 +59,5 @@ class ExitRecord:
                 log_dropped=int(fields.get("log_dropped", 0)),
                 log_error=str(fields.get("log_error", "")),
             )
-        except (OSError, CrioError, ValueError, TypeError, KeyError, AttributeError):
+        except (OSError, CrioError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
             return None

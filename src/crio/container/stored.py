@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from crio.base.jsontext import UNREADABLE
 from crio.spec.oci_runtime import IdMapping
 from crio.storage.records import ContainerRecord, IdMapEntry
 
@@ -52,7 +53,7 @@ def ours(stored: Iterable[ContainerRecord]) -> Iterator[Owned]:
     for record in stored:
         try:
             metadata = msgspec.json.decode(record.metadata, type=StoredContainer)
-        except (msgspec.DecodeError, TypeError):
+        except (*UNREADABLE, TypeError):
             continue
         if metadata.pod_id and metadata.pod_name:
             yield Owned(record.id, metadata.image_volume_of or record.id, metadata.pod_id)

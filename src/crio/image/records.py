@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from crio.base.errors import CrioError, InvalidArgument
+from crio.base.jsontext import UNREADABLE
 from crio.image.documents import parse_config, parse_document
 from crio.image.errors import BadImage
 from crio.image.source.encrypted import is_encrypted
@@ -50,8 +51,11 @@ class ImageInfo:
 
     @property
     def config_document(self) -> Any:
-        """The configuration as plain JSON values, with what this project has no use for."""
-        return msgspec.json.decode(self._config_data)
+        """The configuration as plain JSON values, with what this project has no use for. Raises CrioError."""
+        try:
+            return msgspec.json.decode(self._config_data)
+        except UNREADABLE as error:
+            raise BadImage(f"cannot use {self._what}: its configuration cannot be read: {error}") from None
 
     @cached_property
     def annotations(self) -> dict[str, str]:

@@ -16,6 +16,7 @@ import msgspec
 
 from crio.base.errors import CrioError, InvalidArgument
 from crio.base.files import read_bounded
+from crio.base.jsontext import UNREADABLE
 from crio.spec import oci_runtime as oci
 from crio.spec.cdi import CdiSpec, ContainerEdits, DeviceNode, convert, parse_name
 
@@ -156,7 +157,7 @@ def _load(path: str, version: tuple[int, int, int]) -> _File:
 
             value = yaml.load(data, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
         return _File(version, convert(value), "")
-    except (CrioError, OSError, msgspec.DecodeError, ValueError) as error:
+    except (CrioError, OSError, *UNREADABLE, ValueError) as error:
         text = str(error)
     except Exception as error:  # noqa: BLE001 - yaml raises a tree of its own
         text = f"{type(error).__name__}: {error}"

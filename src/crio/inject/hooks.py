@@ -16,6 +16,7 @@ from msgspec import Struct, field
 
 from crio.base.errors import CrioError
 from crio.base.files import read_bounded
+from crio.base.jsontext import UNREADABLE
 from crio.spec import oci_runtime as oci
 
 log = logging.getLogger(__name__)
@@ -89,7 +90,7 @@ def parse(data: bytes) -> HookFile:
             parsed = _from_version_1(msgspec.json.decode(data, type=_Version1))
         else:
             parsed = _from_version_0(msgspec.json.decode(data, type=_Version0))
-    except (msgspec.DecodeError, re.error) as error:
+    except (*UNREADABLE, re.error) as error:
         raise ValueError(str(error)) from None
     for stage in parsed.stages:
         if stage not in STAGES:

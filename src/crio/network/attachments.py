@@ -13,6 +13,7 @@ import msgspec
 
 from crio.base.errors import CrioError, InvalidArgument
 from crio.base.files import read_bounded, write_atomic
+from crio.base.jsontext import UNREADABLE
 from crio.network.pod import INTERFACE
 
 FORMAT = 1
@@ -69,7 +70,7 @@ class AttachmentStore:
             return Attachment(pod_id)
         try:
             attachment = msgspec.json.decode(data, type=Attachment)
-        except msgspec.MsgspecError:
+        except UNREADABLE:
             return Attachment(pod_id)
         return attachment if attachment.pod_id == pod_id else Attachment(pod_id)
 

@@ -13,6 +13,7 @@ import msgspec
 
 from crio.base.errors import CrioError
 from crio.base.files import read_bounded, write_atomic
+from crio.base.jsontext import UNREADABLE
 
 KIND = "cniCacheV1"
 MAX_ENTRY = 4 << 20
@@ -111,6 +112,6 @@ class ResultCache:
 def _read(path: str) -> CachedResult | None:
     try:
         entry = msgspec.json.decode(read_bounded(path, MAX_ENTRY), type=CachedResult)
-    except (OSError, msgspec.MsgspecError, CrioError):
+    except (OSError, *UNREADABLE, CrioError):
         return None
     return entry if entry.kind == KIND else None

@@ -8,8 +8,9 @@ from typing import Any
 
 import msgspec
 
-from crio.base.errors import CrioError
+from crio.base.errors import CrioError, InvalidArgument
 from crio.base.failpoints import failpoint
+from crio.base.jsontext import UNREADABLE
 from crio.network.plugin import ADD, CHECK, DEL, GC, STATUS, Observer, Plugin, PluginFailed, PluginRequest
 from crio.spec.cni import NetworkConfig, PluginConfig, check_version, encode_result, parse_result
 
@@ -140,7 +141,10 @@ def _with_version(result: bytes, version: str) -> bytes:
     """The result with the network's version if it has none; plug-ins may leave it out."""
     if b'"cniVersion"' in result:
         return result
-    document = msgspec.json.decode(result)
+    try:
+        document = msgspec.json.decode(result, type=dict[str, msgspec.Raw])
+    except UNREADABLE as error:
+        raise InvalidArgument(f"cannot read the result: {error}") from None
     return msgspec.json.encode({"cniVersion": version, **document})
 
 

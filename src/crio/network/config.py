@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import msgspec
 
 from crio.base.errors import CrioError, InvalidArgument
 from crio.base.files import read_bounded
+from crio.base.jsontext import UNREADABLE
 from crio.spec.cni import MAX_CONFIG, NetworkConfig, parse_network
 
 SUFFIXES = (".conf", ".conflist", ".json")
@@ -66,9 +68,12 @@ def _load_file(directory: str, name: str, path: str) -> NetworkConfig:
         raise InvalidArgument("it is empty")
     extra = _plugins_beside(directory, data)
     if extra:
-        document = msgspec.json.decode(data)
-        document["plugins"] = [*document.get("plugins", []), *extra]
-        data = msgspec.json.encode(document)
+        try:
+            document = msgspec.json.decode(data, type=dict[str, Any])
+            own = msgspec.convert(document.get("plugins") or [], list[Any])
+        except UNREADABLE as error:
+            raise InvalidArgument(f"cannot parse it: {error}") from None
+        data = msgspec.json.encode({**document, "plugins": [*own, *extra]})
     return parse_network(data, default_name=name)
 
 
@@ -82,7 +87,7 @@ def _plugins_beside(directory: str, data: bytes) -> list[object]:
     """Plug-ins of a list in files of their own, DIRECTORY/NETWORK/*.conf (since version 1.1 of the specification)."""
     try:
         probe = msgspec.json.decode(data, type=_Probe)
-    except msgspec.MsgspecError:
+    except UNREADABLE:
         return []
     if probe.type is not None or probe.only_inlined in (True, "true") or not probe.name or "/" in probe.name:
         return []
@@ -94,6 +99,6 @@ def _plugins_beside(directory: str, data: bytes) -> list[object]:
         if name.endswith(".conf"):
             try:
                 found.append(msgspec.json.decode(read_bounded(os.path.join(below, name), MAX_CONFIG)))
-            except msgspec.MsgspecError as error:
+            except UNREADABLE as error:
                 raise InvalidArgument(f"cannot parse its plug-in {probe.name}/{name}: {error}") from None
     return found

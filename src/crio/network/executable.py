@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import msgspec
 
 from crio.base.errors import InvalidArgument
+from crio.base.jsontext import UNREADABLE
 from crio.base.process import DEFAULT_PATH, Completed, ProcessTimeout, run
 from crio.network.plugin import ADD, PluginFailed, PluginRequest
 from crio.spec.cni import ErrorResult, check_plugin_type, parse_result
@@ -44,7 +45,7 @@ async def supported_versions(path: str, directories: Sequence[str]) -> list[str]
     try:
         completed = await run([path], timeout=_VERSION_TIMEOUT, env=environment, stdin=question, check=False)
         answer = msgspec.json.decode(completed.stdout, type=_Versions)
-    except (msgspec.MsgspecError, ProcessTimeout) as error:
+    except (*UNREADABLE, ProcessTimeout) as error:
         raise InvalidArgument(f"cannot ask {path} for its versions: {error}") from None
     return answer.supported or ["0.1.0"]
 
@@ -117,7 +118,7 @@ def _environment(directories: Sequence[str]) -> dict[str, str]:
 def _failure(request: PluginRequest, completed: Completed) -> PluginFailed:
     try:
         said = msgspec.json.decode(completed.stdout, type=ErrorResult)
-    except msgspec.MsgspecError:
+    except UNREADABLE:
         how = f"exit code {completed.returncode}" if completed.returncode > 0 else f"signal {-completed.returncode}"
         text = completed.error_text
         return PluginFailed(request, f"{how}{f': {text}' if text else ' and no message'}")

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from crio.base.errors import Internal
+from crio.base.jsontext import UNREADABLE
 from crio.base.process import Completed, ProcessTimeout, run
 from crio.conmon.errors import RuntimeFailed, RuntimeTimeout, sentence
 from crio.runtime.features import Features, known_of_crun, parse_features
@@ -90,7 +91,7 @@ class OciRuntime:
         done = await self._call("state", container_id)
         try:
             return msgspec.json.decode(done.stdout, type=_State).status
-        except msgspec.DecodeError as error:
+        except UNREADABLE as error:
             raise Internal(
                 f"cannot read the state of container {container_id[:12]} from {self.name}: {error}"
             ) from None

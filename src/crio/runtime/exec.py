@@ -11,8 +11,9 @@ from collections.abc import Collection, Sequence
 
 import msgspec
 
-from crio.base.errors import CrioError
+from crio.base.errors import CrioError, DataLoss
 from crio.base.files import read_bounded, write_new
+from crio.base.jsontext import UNREADABLE
 from crio.base.process import ProcessTimeout, kill_and_reap, run, spawn, wait_pid_exit
 from crio.conmon.errors import RuntimeFailed, RuntimeTimeout, sentence
 from crio.linux.process_tree import kill_tree
@@ -49,8 +50,12 @@ def process_document(config: bytes, command: Sequence[str], *, terminal: bool, c
     """The `process` of a container's config.json with another command: same user, rights and environment.
 
     `cpus` are told to the runtime as `execCPUAffinity` (OCI runtime spec 1.2); those that do not know it ignore it.
+    Raises DataLoss if the specification is damaged.
     """
-    process = dict(_decoder.decode(config).process)
+    try:
+        process = dict(_decoder.decode(config).process)
+    except UNREADABLE as error:
+        raise DataLoss(f"cannot read the container's specification: {error}; recreate the container") from None
     process["args"] = msgspec.Raw(_encoder.encode(list(command)))
     process["terminal"] = msgspec.Raw(b"true" if terminal else b"false")
     process.pop("consoleSize", None)

@@ -6,6 +6,8 @@ import re
 
 import msgspec
 
+from crio.base.jsontext import UNREADABLE
+
 _CRUN_VERSION = re.compile(rb"^crun version (\d+)\.(\d+)", re.MULTILINE)
 
 
@@ -42,7 +44,7 @@ def parse_features(text: bytes, *, seccomp_program: bool = False) -> Features:
     """The runtime's answer; one that can't be understood promises nothing."""
     try:
         document = msgspec.json.decode(text, type=_Document)
-    except msgspec.DecodeError:
+    except UNREADABLE:
         return Features(seccomp_program=seccomp_program)
     return Features(
         recursive_read_only="rro" in document.mount_options,

@@ -8,6 +8,7 @@ import msgspec
 
 from crio.base.errors import DataLoss
 from crio.base.files import read_bounded, write_atomic
+from crio.base.jsontext import UNREADABLE
 from crio.spec.oci_runtime import IdMapping
 
 FILE = "sandbox.json"
@@ -68,7 +69,7 @@ def load(directory: str) -> SandboxRecord:
     data = read_bounded(path, _LIMIT)
     try:
         record = _decoder.decode(data)
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise DataLoss(f"cannot read {path}: {error}") from error
     if record.version > VERSION:
         raise DataLoss(f"cannot read {path}: it has version {record.version}, and this release knows up to {VERSION}")

@@ -20,6 +20,7 @@ from msgspec import Raw, Struct, field
 
 from crio.base.errors import CrioError, InvalidArgument, Unimplemented
 from crio.base.files import read_bounded
+from crio.base.jsontext import UNREADABLE
 from crio.linux.seccomp import ARCHITECTURES, SHORT_ARCHITECTURES
 from crio.spec import oci_runtime as oci
 
@@ -206,7 +207,7 @@ def parse(data: bytes, source: str, defer: Deferrer | None = None) -> Profile:
     """A profile from JSON. Raises InvalidArgument that names `source` and what is wrong."""
     try:
         document = _decoder.decode(data)
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise InvalidArgument(f"cannot use seccomp profile {source}: {error}") from None
     if document.architectures and document.arch_map:
         raise InvalidArgument(f"cannot use seccomp profile {source}: it has both architectures and archMap")

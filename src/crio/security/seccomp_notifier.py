@@ -165,7 +165,7 @@ def _listener_of(data: bytes, fds: list[int]) -> int | None:
     """The notification descriptor among those sent, by the names that the state gives them in order."""
     try:
         names = json.loads(data)["fds"]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None
     if not isinstance(names, list) or names.count(_FD_NAME) != 1:
         return None

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from crio.base.errors import InvalidArgument
+from crio.base.jsontext import UNREADABLE
 
 VERSIONS = ("0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0")
 """Every released version of the specification, oldest first."""
@@ -179,7 +180,7 @@ def parse_network(data: bytes, default_name: str) -> NetworkConfig:
     """
     try:
         document = msgspec.json.decode(data, type=dict[str, Any])
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         raise InvalidArgument(f"cannot parse it: {error}") from None
     if "plugins" not in document:
         return _single(document, default_name)
@@ -248,7 +249,7 @@ def parse_result(data: bytes | msgspec.Raw, default_version: str) -> Result:
         if VERSIONS.index(version) < VERSIONS.index("0.3.0"):
             return _from_old(version, msgspec.json.decode(data, type=_OldResult))
         read = msgspec.json.decode(data, type=_AnyResult)
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         raise InvalidArgument(f"cannot read the result: {error}") from None
     ips = [IpConfig(ip.address, ip.interface, ip.gateway) for ip in read.ips or ()]
     return Result(version, read.interfaces or [], ips, read.routes or [], read.dns or Dns())

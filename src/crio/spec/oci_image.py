@@ -175,4 +175,4 @@ def _words(value: tuple[str, ...] | str | None) -> tuple[str, ...]:
 
 
 decode_config = msgspec.json.Decoder(ImageConfig).decode
-"""An ImageConfig from JSON bytes. Raises msgspec.DecodeError or msgspec.ValidationError."""
+"""An ImageConfig from JSON bytes. Raises what `crio.base.jsontext.UNREADABLE` names."""

@@ -279,7 +279,7 @@ def encode(value: Spec | Process | Resources) -> bytes:
 
 
 def decode(data: bytes) -> Spec:
-    """A config.json that this project wrote. Raises msgspec.DecodeError."""
+    """A config.json that this project wrote. Raises what `crio.base.jsontext.UNREADABLE` names."""
     return _decoder.decode(data)
 
 

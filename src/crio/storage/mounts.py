@@ -13,6 +13,7 @@ from collections.abc import Iterator
 import msgspec
 
 from crio.base.files import read_bounded
+from crio.base.jsontext import UNREADABLE
 from crio.storage.indexfile import IndexFile
 from crio.storage.locks import LockFile
 from crio.storage.records import MountRecord
@@ -69,7 +70,7 @@ class MountTable:
             data = b""
         try:
             rows = msgspec.json.decode(data, type=list[MountRecord]) if data else []
-        except msgspec.DecodeError as error:
+        except UNREADABLE as error:
             # The mount table of the kernel is the truth; a wrong count only keeps a layer mounted for longer.
             log.warning("%s is damaged and taken for empty: %s", self._path, error)
             rows = []

@@ -17,6 +17,7 @@ import msgspec
 
 from crio.base.errors import DataLoss, InvalidArgument
 from crio.base.ids import is_full_id
+from crio.base.jsontext import UNREADABLE
 
 ZERO_TIME = "0001-01-01T00:00:00Z"
 
@@ -126,7 +127,7 @@ def decode_list(data: bytes, path: str) -> list[msgspec.Raw]:
         return []
     try:
         return msgspec.json.decode(data, type=list[msgspec.Raw])
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise DataLoss(f"cannot read {path}: {error}; restore it or wipe the store") from None
 
 
@@ -138,7 +139,7 @@ def decode(kind: type[R], raw: bytes | msgspec.Raw, path: str) -> R:
             record = msgspec.json.decode(raw, type=kind)
         except msgspec.ValidationError:
             record = _decode_foreign(kind, raw)
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise DataLoss(f"cannot read a record of {path}: {error}") from None
     for name in (record.id, *_references(record)):
         if name in ("", ".", "..", "l") or "/" in name or "\0" in name:

@@ -99,7 +99,7 @@ def parse(data: bytes, path: str, base: StoreOptions) -> StoreOptions:
     """`base` changed by one storage.conf. Raises InvalidArgument naming `path` and the key."""
     try:
         document = tomllib.loads(data.decode())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidArgument(f"cannot read {path}: {error}") from None
     storage = _table(document, "storage", path)
     options = _table(storage, "options", path)

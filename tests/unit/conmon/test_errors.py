@@ -39,6 +39,10 @@ def test_sentence_is_bounded() -> None:
     assert len(sentence("x" * 100_000)) <= 1025
 
 
+def test_a_line_that_is_nested_without_end_is_text() -> None:
+    assert sentence('{"msg":' + "[" * 5000).startswith('{"msg":[')
+
+
 def test_message() -> None:
     error = RuntimeFailed("start container 4f2a", "crun", "it is gone")
     assert error.message == "cannot start container 4f2a: crun: it is gone"

@@ -38,7 +38,7 @@ def test_version_1_stays_readable(tmp_path: Path) -> None:
     assert record.complete
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"version":2,' + GOLDEN_V1[1:]])
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"id":"\xff"}', b'{"version":2,' + GOLDEN_V1[1:]])
 def test_damage_and_newer_versions_are_told(tmp_path: Path, content: bytes) -> None:
     (tmp_path / FILE).write_bytes(content)
     with pytest.raises(DataLoss, match=r"cannot read .*container\.json"):

@@ -36,5 +36,6 @@ def test_only_what_names_a_pod_is_ours() -> None:
         record("buildah", '{"type":"buildah"}'),
         record("bare", ""),
         record("number", "7"),
+        record("nested", "[" * 5000),
     ]
     assert list(ours(rows)) == [("own", "own", "p"), ("volume", "own", "p")]

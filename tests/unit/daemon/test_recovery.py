@@ -60,7 +60,7 @@ async def test_a_stop_that_had_begun_is_told(small: SmallNode) -> None:
     assert small.sandboxes.get("01").stopping
 
 
-@pytest.mark.parametrize("damage", [b"", b"{", b'{"version":99}', None])
+@pytest.mark.parametrize("damage", [b"", b"{", b'{"version":99}', b'{"id":"\xff"}', None])
 async def test_a_damaged_record_goes_with_its_directory(
     small: SmallNode, damage: bytes | None, caplog: pytest.LogCaptureFixture
 ) -> None:

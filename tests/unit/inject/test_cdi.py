@@ -101,10 +101,11 @@ def test_a_bad_file_spoils_no_other(tmp_path: Path) -> None:
     write(tmp_path / "good.json")
     (tmp_path / "bad.json").write_text("{")
     (tmp_path / "bad.yaml").write_text("a: [")
+    (tmp_path / "text.json").write_bytes(b'{"kind": "\xff"}')
     (tmp_path / "dir.json").mkdir()
     registry = CdiRegistry([str(tmp_path), "/nonexistent"])
     registry.inject(spec(), ["vendor.com/gpu=0"])
-    assert sorted(path.rsplit("/", 1)[1] for path in registry.errors()) == ["bad.json", "bad.yaml"]
+    assert sorted(path.rsplit("/", 1)[1] for path in registry.errors()) == ["bad.json", "bad.yaml", "text.json"]
 
 
 def test_a_device_that_is_none(tmp_path: Path) -> None:

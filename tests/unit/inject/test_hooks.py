@@ -50,6 +50,8 @@ def test_version_0_needs_one_condition() -> None:
     [
         b"",
         b"[]",
+        b'{"version": "\xff"}',
+        b'{"version":' + b"[" * 5000,
         hook({"always": True}, path="relative"),
         hook({"always": True}, stages=("never",)),
         hook({"always": True}, stages=()),

@@ -22,7 +22,7 @@ def test_records_come_back_as_they_were(tmp_path: Path) -> None:
     assert store.pod_ids() == ["b"]
 
 
-@pytest.mark.parametrize("data", [b"", b"{", b'{"pod_id": "other"}', b" " * (MAX_RECORD + 1)])
+@pytest.mark.parametrize("data", [b"", b"{", b'{"pod_id": "other"}', b'{"pod_id": "\xff"}', b" " * (MAX_RECORD + 1)])
 def test_a_damaged_record_still_says_which_pod(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "a.json").write_bytes(data)
     store = AttachmentStore(str(tmp_path))

@@ -51,6 +51,7 @@ def test_what_is_no_entry_is_passed_over(tmp_path: Path) -> None:
     directory.mkdir()
     (directory / "net-c1-eth0").write_text("{")
     (directory / "net-c2-eth0").write_text('{"kind": "other", "containerId": "c2", "ifName": "e", "networkName": "n"}')
+    (directory / "net-c4-eth0").write_bytes(b'{"kind": "\xff"}')
     (directory / "net-c3-eth0").write_text('{"kind": "cniCacheV1", "containerId": "c3"}')
     cache = ResultCache(str(tmp_path))
     assert cache.load("net", "c1", "eth0") is None

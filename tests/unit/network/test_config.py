@@ -37,9 +37,13 @@ def test_broken_files_are_named_and_skipped(tmp_path: Path) -> None:
     (tmp_path / "3.conflist").write_bytes(b" " * (MAX_CONFIG + 1))
     (tmp_path / "4.conflist").symlink_to("nowhere")
     _write(tmp_path / "5.conflist", "good", "bridge")
+    (tmp_path / "6.conflist").write_bytes(b'{"name":"\xff","plugins":[]}')
+    (tmp_path / "7.conflist").write_text('{"name":"net","plugins":7}')
+    (tmp_path / "net").mkdir()
+    (tmp_path / "net" / "1.conf").write_text('{"type": "tuning"}')
     found = load_networks(str(tmp_path))
     assert list(found.by_name) == ["good"]
-    assert found.broken.keys() == {"1.conflist", "2.conflist", "3.conflist"}
+    assert found.broken.keys() == {f"{number}.conflist" for number in (1, 2, 3, 6, 7)}
     assert found.broken["2.conflist"] == "it is empty"
     assert "longer than" in found.broken["3.conflist"]
 
@@ -62,4 +66,6 @@ def test_plug_ins_in_files_beside_a_list_come_after_it(tmp_path: Path) -> None:
     assert len(load_networks(str(tmp_path)).by_name["net"].config.plugins) == 1
     _write(tmp_path / "1.conflist", "net", "bridge")
     (tmp_path / "net" / "1.conf").write_text("{")
+    assert "net/1.conf" in load_networks(str(tmp_path)).broken["1.conflist"]
+    (tmp_path / "net" / "1.conf").write_bytes(b'{"type": "\xff"}')
     assert "net/1.conf" in load_networks(str(tmp_path)).broken["1.conflist"]

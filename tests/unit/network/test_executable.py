@@ -46,7 +46,9 @@ async def test_the_standard_plug_ins_are_known_by_their_banner(tmp_path: Path) -
     assert await standard_release(str(tmp_path / "none"), "none", []) is None
 
 
-@pytest.mark.parametrize("text", ["exit 1", "echo nonsense", "echo '[]'"])
+@pytest.mark.parametrize(
+    "text", ["exit 1", "echo nonsense", "echo '[]'", 'printf \'{"cniVersion":"\\377","supportedVersions":["\\377"]}\'']
+)
 async def test_versions_that_can_not_be_understood(tmp_path: Path, text: str) -> None:
     with pytest.raises(InvalidArgument, match="for its versions"):
         await supported_versions(_script(tmp_path / "x", text), [])

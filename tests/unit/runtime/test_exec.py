@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from crio.base.errors import DataLoss
 from crio.runtime.exec import ExecFiles, process_document
 
 CONFIG = {
@@ -27,6 +28,12 @@ CONFIG = {
 def test_the_process_keeps_all_but_the_command() -> None:
     process = json.loads(process_document(json.dumps(CONFIG).encode(), ["sh", "-c", "é"], terminal=False))
     assert process == {"terminal": False, "args": ["sh", "-c", "é"], "user": {"uid": 7}, "env": ["A=b"], "x-own": [1]}
+
+
+@pytest.mark.parametrize("config", [b"", b"{}", b'{"process":{"\xff":1}}', b"[" * 5000])
+def test_a_damaged_specification_is_told(config: bytes) -> None:
+    with pytest.raises(DataLoss, match="recreate the container"):
+        process_document(config, ["sh"], terminal=False)
 
 
 def test_files_go_when_told(tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ RUNC = b"""{"ociVersionMin":"1.0.0","ociVersionMax":"1.2.0","mountOptions":["bin
         (b'{"mountOptions":"rro"}', Features()),
         (b"[]", Features()),
         (b"\xff", Features()),
+        (b'{"mountOptions":["\xff"]}', Features()),
     ],
 )
 def test_parse(text: bytes, features: Features) -> None:

@@ -32,7 +32,7 @@ def test_version_1_stays_readable(tmp_path: Path) -> None:
     assert not record.stopping
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"id":1}', b"\xff\xfe"])
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"id":1}', b"\xff\xfe", b'{"id":"\xff"}', b"[" * 5000])
 def test_damage_is_told(tmp_path: Path, content: bytes) -> None:
     (tmp_path / FILE).write_bytes(content)
     with pytest.raises(DataLoss, match=r"cannot read .*sandbox\.json"):

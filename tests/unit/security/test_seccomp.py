@@ -144,6 +144,7 @@ def test_docker_style_profile() -> None:
         b"no json",
         b"[]",
         b"{}",
+        b'{"defaultAction": "\xff"}',
         profile_of(defaultAction="SCMP_ACT_SING"),
         profile_of(syscalls=[{"names": ["read"], "action": "ALLOW"}]),
         profile_of(syscalls=[{"action": "SCMP_ACT_ALLOW"}]),

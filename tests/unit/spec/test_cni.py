@@ -76,6 +76,8 @@ def test_the_newest_known_version_counts(fields: dict[str, object], version: str
     [
         (b"", "cannot parse it"),
         (b"[]", "cannot parse it"),
+        (b'{"name": "\xff", "plugins": []}', "cannot parse it"),
+        (b"[" * 5000, "cannot parse it"),
         (b"{}", "neither"),
         (_list(plugins=[]), "not empty"),
         (_list(plugins=["bridge"]), "list of objects"),
@@ -142,7 +144,9 @@ def test_nulls_are_empty_lists() -> None:
     assert (result.ips, result.routes, result.interfaces) == ([], [], [])
 
 
-@pytest.mark.parametrize("data", [b"", b"[]", b'{"ips": [{}]}', b'{"cniVersion": "3.0.0"}', b'{"ips": "none"}'])
+@pytest.mark.parametrize(
+    "data", [b"", b"[]", b'{"ips": [{}]}', b'{"cniVersion": "3.0.0"}', b'{"ips": "none"}', b'{"cniVersion": "\xff"}']
+)
 def test_a_wrong_result_is_refused(data: bytes) -> None:
     with pytest.raises(InvalidArgument):
         parse_result(data, "1.0.0")

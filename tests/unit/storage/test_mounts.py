@@ -32,7 +32,9 @@ def test_what_happened_before_an_error_is_saved(tmp_path: Path) -> None:
     table.close()
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b'[{"id":"a","path":"","count":1},{"id":"b","path":"/b","count":0}]'])
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b'[{"id":"\xff"}]', b'[{"id":"a","path":"","count":1},{"id":"b","path":"/b","count":0}]']
+)
 def test_useless_files_count_as_empty(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "mountpoints.json").write_bytes(content)
     table = MountTable(str(tmp_path), timeout=1)

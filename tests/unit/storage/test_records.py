@@ -78,7 +78,9 @@ def test_ids_that_are_no_file_names(id: str, field: str) -> None:
         decode(LayerRecord, raw, "layers.json")
 
 
-@pytest.mark.parametrize("raw", [b"", b"[]", b"{}", b'{"id":5,"created":""}', b'{"id":"x"', b'{"id":"x","created":7}'])
+@pytest.mark.parametrize(
+    "raw", [b"", b"[]", b"{}", b'{"id":5,"created":""}', b'{"id":"x"', b'{"id":"x","created":7}', b'{"id":"\xff"}']
+)
 def test_broken_records(raw: bytes) -> None:
     with pytest.raises(DataLoss, match=r"layers\.json"):
         decode(LayerRecord, raw, "layers.json")

@@ -35,7 +35,7 @@ def is_ours(metadata: str) -> bool:
     """Whether a container's metadata is that of a CRI-O: podman's and buildah's name no pod."""
     try:
         content = json.loads(metadata)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     return isinstance(content, dict) and bool(content.get("pod-id")) and bool(content.get("pod-name"))
 

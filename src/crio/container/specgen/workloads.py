@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import msgspec
 
 from crio.base.errors import InvalidArgument
+from crio.base.jsontext import UNREADABLE
 from crio.config.tables.handler import Resources as Defaults
 from crio.config.tables.handler import Workload
 from crio.container.specgen.resources import check_cpu_list
@@ -63,7 +64,7 @@ def _settings(workload: Workload, annotations: Mapping[str, str], container: str
     if text:
         try:
             override = _decoder.decode(text)
-        except msgspec.DecodeError as error:
+        except UNREADABLE as error:
             raise InvalidArgument(f"cannot use annotation {key}: {error}") from None
     numbers = {
         name: getattr(override, name) or getattr(defaults, name)

@@ -18,6 +18,7 @@ import msgspec
 from crio.base.errors import CrioError, DataLoss, InvalidArgument, NotFound
 from crio.base.files import read_bounded, write_atomic
 from crio.base.ids import Digest, parse_digest
+from crio.base.jsontext import UNREADABLE
 from crio.image.documents import parse_document
 from crio.image.records import ImageInfo
 from crio.spec import oci_image
@@ -164,7 +165,7 @@ class ArtifactLayout:
             return msgspec.convert(document.get("manifests") or [], list[dict[str, Any]])
         except FileNotFoundError:
             return []
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        except UNREADABLE as error:
             raise DataLoss(f"cannot read {self._path(_INDEX)}: {error}; remove it to start anew") from None
 
     # Writing

@@ -58,7 +58,7 @@ class _Message(msgspec.Struct):
 def decrypt(data: bytes, keys: Sequence[PrivateKey]) -> bytes | None:
     """The plain text, None if none of the keys opens it.
 
-    Raises ValueError or msgspec.DecodeError for what is no such message.
+    Raises ValueError or RecursionError for what is no such message.
     """
     message = msgspec.json.decode(data, type=_Message)
     protected: dict[str, Any] = msgspec.json.decode(base64url(message.protected) or b"{}", type=dict[str, Any])

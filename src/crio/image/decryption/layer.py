@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives import hashes, hmac
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from crio.base.errors import PermissionDenied
+from crio.base.jsontext import UNREADABLE
 from crio.image.decryption import jwe, pkcs7
 from crio.image.decryption.keys import NodeKey, PrivateKey
 from crio.image.errors import BadContent, BadImage
@@ -73,7 +74,7 @@ def unlock(layer: Descriptor, keys: Sequence[NodeKey], what: str) -> LayerKey:
     try:
         public = msgspec.json.decode(_base64(annotations.get(f"{_ANNOTATION}pubopts", "e30=")), type=_Public)
         private = _unwrap(annotations, keys, where)
-    except (ValueError, msgspec.DecodeError, RecursionError) as error:
+    except (ValueError, *UNREADABLE) as error:
         raise BadImage(f"cannot use {where}: {error}") from None
     nonce = (public.cipheroptions or {}).get("nonce") or (private.cipheroptions or {}).get("nonce") or b""
     if public.cipher != _CIPHER:

@@ -14,6 +14,7 @@ import msgspec
 from crio.base.errors import InvalidArgument
 from crio.base.files import read_bounded
 from crio.base.ids import Digest
+from crio.base.jsontext import UNREADABLE
 from crio.image.cancellation import Cancellation
 from crio.image.errors import BadContent
 from crio.image.registry.http import HttpClient, TransportFailed, Url, parse_url
@@ -99,7 +100,7 @@ def from_extension(answer: bytes) -> list[Signature]:
     """The signatures in an answer of a registry's extension API. Raises BadContent."""
     try:
         listed = msgspec.json.decode(answer, type=_List).signatures or []
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise BadContent(f"cannot use the registry's list of signatures: {error}") from None
     if len(listed) > MAX_SIGNATURES:
         raise BadContent(f"cannot use the registry's list of signatures: there are more than {MAX_SIGNATURES}")

@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from crio.base.errors import DataLoss
 from crio.base.ids import Digest
+from crio.base.jsontext import UNREADABLE
 
 MAX_SIGNATURES = 128
 """Of one manifest."""
@@ -71,7 +72,7 @@ def from_blob(blob: bytes) -> Signature:
         raise Unreadable(f"its format {name[:40]!r} is not known")
     try:
         return msgspec.json.decode(content, type=SigstoreSignature)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise Unreadable(str(error)) from None
 
 
@@ -106,7 +107,7 @@ def stored(record_metadata: str, keys: Sequence[str], read: Callable[[str], byte
     """
     try:
         sizes = msgspec.json.decode(record_metadata or "{}", type=_Metadata).signatures_sizes or {}
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise DataLoss(f"cannot read the sizes of signatures: {error}; pull the image again") from None
     found: dict[str, list[Signature]] = {}
     for digest, lengths in sizes.items():
@@ -136,7 +137,7 @@ def unpack(data: bytes) -> list[Signature]:
     """What `pack` made. Raises DataLoss."""
     try:
         return [from_blob(blob) for blob in msgspec.json.decode(data, type=list[bytes])]
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, Unreadable) as error:
+    except (*UNREADABLE, Unreadable) as error:
         raise DataLoss(f"cannot read kept signatures: {error}; pull again") from None
 
 
@@ -161,5 +162,5 @@ def _key(digest: str) -> str:
 def _document(text: str) -> dict[str, Any]:
     try:
         return msgspec.json.decode(text or "{}", type=dict[str, Any])
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         return {}

@@ -1,0 +1,59 @@
+"""What an image tells of itself, also when the store's copy of it is damaged."""
+
+from __future__ import annotations
+
+import pytest
+
+from crio.base.errors import NotFound
+from crio.image.errors import BadImage
+from crio.image.records import ImageInfo, make_info
+from crio.storage.records import ImageRecord
+
+ID = "a1" * 32
+
+
+def info(config: bytes | None, *names: str) -> ImageInfo:
+    key = f"sha256:{ID}"
+
+    def read(id: str, wanted: str) -> bytes:
+        if config is None or (id, wanted) != (ID, key):
+            raise NotFound(f"cannot find {wanted} of {id}")
+        return config
+
+    record = ImageRecord(
+        id=ID, created="2026-01-01T00:00:00Z", layer="", names=list(names), big_data_names=[key], metadata=""
+    )
+    return make_info(record, 7, False, read)
+
+
+@pytest.mark.parametrize(
+    ("user", "uid", "username"),
+    [("", None, ""), ("0", 0, ""), ("7:8", 7, ""), ("web", None, "web"), ("web:8", None, "web"), ("-1", None, "-1")],
+)
+def test_the_user_is_a_number_or_a_name(user: str, uid: int | None, username: str) -> None:
+    image = info(b'{"config":{"User":"%b"}}' % user.encode())
+    assert (image.uid, image.username) == (uid, username)
+
+
+@pytest.mark.parametrize(
+    "config", [None, b"", b"[]", b'{"config":{"User":"\xff"}}', b'{"other":"\xff","config":{"User":5}}']
+)
+def test_a_damaged_configuration_names_no_user_and_is_told_when_asked_for(config: bytes | None) -> None:
+    image = info(config)
+    assert (image.uid, image.username, image.annotations, image.encrypted) == (None, "", {}, False)
+    with pytest.raises((BadImage, NotFound), match="cannot"):
+        _ = image.config
+
+
+def test_fields_that_nobody_here_reads_may_be_damaged() -> None:
+    image = info(b'{"other":"\xff","config":{"User":"5"}}')
+    assert image.uid == 5
+    with pytest.raises(BadImage, match="its configuration cannot be read"):
+        _ = image.config_document
+
+
+def test_digests_are_told_for_each_repository() -> None:
+    digest = "sha256:" + "b" * 64
+    image = info(b"{}", "a.example/x:1", f"b.example/y@{digest}", "NOT A NAME")
+    assert image.repo_tags == ("a.example/x:1", "NOT A NAME")
+    assert image.repo_digests == (f"b.example/y@{digest}",)
