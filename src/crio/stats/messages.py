@@ -90,9 +90,13 @@ def fill_pressure(message: pb.PsiStats, pressure: Pressure | None) -> None:
     message.Some.Avg300, message.Full.Avg300 = pressure.some_avg300, pressure.full_avg300
 
 
+_POD_INTERFACE = "eth0"
+
+
 def fill_network(message: pb.NetworkUsage, interfaces: Sequence[Interface], now: int) -> None:
     message.timestamp = now
-    for index, interface in enumerate(interfaces):
+    # CNI's first one comes first: a kernel may make others in every namespace, such as sit0, and before it.
+    for index, interface in enumerate(sorted(interfaces, key=lambda each: each.name != _POD_INTERFACE)):
         target = message.default_interface if index == 0 else message.interfaces.add()
         target.name = interface.name
         target.rx_bytes.value, target.rx_errors.value = interface.rx_bytes, interface.rx_errors
