@@ -7,7 +7,6 @@ each fine if it is not there. That one path serves removal, a create that failed
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
 import time
@@ -16,7 +15,7 @@ from collections.abc import Callable, Mapping
 import msgspec
 
 from crio.api.runtime.v1 import api_pb2 as pb
-from crio.base.errors import CrioError, DataLoss, FailedPrecondition, InvalidArgument, NotFound
+from crio.base.errors import CrioError, FailedPrecondition, InvalidArgument, NotFound
 from crio.base.executor import Executor
 from crio.base.failpoints import failpoint
 from crio.base.files import remove_directory, write_new
@@ -47,7 +46,7 @@ from crio.container.stored import Owned, StoredContainer, id_map_entries, ours
 from crio.container.update import Update, plan_update
 from crio.image.artifacts.layout import ArtifactInfo
 from crio.image.records import ImageInfo
-from crio.image.restore import restore
+from crio.image.restore import with_restore
 from crio.image.service import ImageService
 from crio.inject.cdi import CdiRegistry
 from crio.inject.hooks import HookDirectories
@@ -186,7 +185,9 @@ class ContainerMaker:
                     sandbox.config.metadata.namespace,
                     artifacts=self._config().image.oci_artifact_mount_support,
                 )
-                volumes = await self._storage.run(image_mounts.mount_images, self._store, images, sandbox, container)
+                volumes = await image_mounts.mount_images(
+                    self._store, self._storage, self._images, images, sandbox, container
+                )
         failpoint("container.create.after_storage")
         runtime = self.runtimes.get(record.handler)
         with job.step("specification"):
@@ -237,14 +238,13 @@ class ContainerMaker:
 
     async def _rootfs(self, sandbox: Sandbox, container: Container, image: ImageInfo) -> str:
         """The mounted root file system. A layer that the disk has lost is fetched again, once."""
-        try:
-            return await self._storage.run(self._make_rootfs, sandbox, container, image)
-        except DataLoss as error:
-            log.warning("container %s: %s", container.short_id, error.message)
-        with contextlib.suppress(NotFound):
-            await self._storage.run(self._store.remove_container, container.id)
-        await restore(self._images, image, sandbox.config.metadata.namespace)
-        return await self._storage.run(self._make_rootfs, sandbox, container, image)
+        return await with_restore(
+            self._images,
+            image,
+            sandbox.config.metadata.namespace,
+            make=lambda: self._storage.run(self._make_rootfs, sandbox, container, image),
+            unmake=lambda: self._storage.run(self._remove_from_store, container.id),
+        )
 
     def _make_rootfs(self, sandbox: Sandbox, container: Container, image: ImageInfo) -> str:
         record, pod = container.record, sandbox.config.metadata

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 
 from crio.api.runtime.v1 import api_pb2 as pb
 from crio.base.errors import CrioError, NotFound
+from crio.base.executor import Executor
 from crio.base.failpoints import failpoint
 from crio.base.ids import new_id
 from crio.container.container import Container
@@ -21,6 +23,7 @@ from crio.container.stored import StoredContainer, id_map_entries
 from crio.image.artifacts.layout import ArtifactInfo
 from crio.image.artifacts.view import mount_files
 from crio.image.records import ImageInfo
+from crio.image.restore import with_restore
 from crio.image.service import ImageService
 from crio.linux.openat2 import open_in_root
 from crio.sandbox.sandbox import Sandbox
@@ -52,38 +55,54 @@ async def resolve_images(
     return found
 
 
-def mount_images(
-    store: Store, images: Sequence[ImageInfo], sandbox: Sandbox, container: Container
+async def mount_images(
+    store: Store,
+    storage: Executor,
+    service: ImageService,
+    images: Sequence[ImageInfo],
+    sandbox: Sandbox,
+    container: Container,
 ) -> Mapping[str, ImageMount]:
-    """Mount the images of `resolve_images`; by container path. Blocks. Raises ImageVolumeMountFailed.
+    """Mount the images of `resolve_images`; by container path. A layer that the disk has lost is fetched again, once.
 
-    After a failure `unmount_images` takes away what was mounted until then.
+    Raises ImageVolumeMountFailed; then `unmount_images` takes away what was mounted until then.
     """
     mounted = {}
-    for number, (volume, image, request) in enumerate(
-        zip(container.record.image_volumes, images, _requests(container.config), strict=True)
-    ):
+    for number, (volume, image) in enumerate(zip(container.record.image_volumes, images, strict=True)):
+        request = _requests(container.config)[number]
         if isinstance(image, ArtifactInfo):
             mounted[request.container_path] = ImageMount(files=_files(image, request), image_id=image.id)
             continue
         try:
-            store.create_container(
-                volume,
-                names=[f"{container.name}_image-volume-{number}"],
-                image_id=image.id,
-                metadata=_metadata(sandbox, container, request.image.image, image.id).text(),
-                mount_label=sandbox.record.mount_label,
-                uid_mappings=id_map_entries(sandbox.record.uid_mappings),
-                gid_mappings=id_map_entries(sandbox.record.gid_mappings),
+            root = await with_restore(
+                service,
+                image,
+                sandbox.config.metadata.namespace,
+                make=partial(storage.run, _mount, store, volume, number, image.id, sandbox, container),
+                unmake=partial(storage.run, unmount_images, store, [volume]),
             )
-            failpoint("container.image_volume.made")
-            root = store.mount_container(volume, read_only=True)
         except (CrioError, OSError) as error:
             raise ImageVolumeMountFailed(f"{_what(request)}: {error}") from error
         mounted[request.container_path] = ImageMount(
             source=_sub_path(root, request), image_id=image.id, owners_mapped=bool(sandbox.record.uid_mappings)
         )
     return mounted
+
+
+def _mount(store: Store, volume: str, number: int, image_id: str, sandbox: Sandbox, container: Container) -> str:
+    """The root of the mounted image. Blocks."""
+    asked = _requests(container.config)[number].image.image
+    store.create_container(
+        volume,
+        names=[f"{container.name}_image-volume-{number}"],
+        image_id=image_id,
+        metadata=_metadata(sandbox, container, asked, image_id).text(),
+        mount_label=sandbox.record.mount_label,
+        uid_mappings=id_map_entries(sandbox.record.uid_mappings),
+        gid_mappings=id_map_entries(sandbox.record.gid_mappings),
+    )
+    failpoint("container.image_volume.made")
+    return store.mount_container(volume, read_only=True)
 
 
 def user_of_artifact(containers: Iterable[Container], artifact_id: str) -> str:

@@ -3,12 +3,36 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 from crio.base.errors import CrioError, DataLoss
 from crio.image.records import ImageInfo
 from crio.image.service import ImageService
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+async def with_restore(
+    images: ImageService,
+    image: ImageInfo,
+    namespace: str,
+    make: Callable[[], Awaitable[T]],
+    unmake: Callable[[], Awaitable[object]],
+) -> T:
+    """What `make` gives. If it finds a layer of the image lost, the layer is fetched and `make` called again, once.
+
+    `unmake` takes away what the first attempt has left; that may be nothing. Raises what `make` and `restore` raise.
+    """
+    try:
+        return await make()
+    except DataLoss as error:
+        log.warning("%s", error.message)
+    await unmake()
+    await restore(images, image, namespace)
+    return await make()
 
 
 async def restore(images: ImageService, image: ImageInfo, namespace: str) -> None:

@@ -5,18 +5,22 @@ from __future__ import annotations
 import io
 import os
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from crio.api.runtime.v1 import api_pb2 as pb
 from crio.base.errors import FailedPrecondition
+from crio.base.executor import Executor
 from crio.container.container import Container
 from crio.container.image_mounts import mount_images, new_ids, unmount_images
 from crio.container.record import ContainerRecord
+from crio.container.specgen.input import ImageMount
 from crio.container.specgen.volumes import ImageVolumeMountFailed
 from crio.image.records import ImageInfo
+from crio.image.service import ImageService
 from crio.sandbox.record import SandboxRecord
 from crio.sandbox.sandbox import Sandbox
 from crio.spec.oci_runtime import IdMapping
@@ -26,7 +30,7 @@ from crio.storage.store import Store
 pytestmark = pytest.mark.root
 
 IMAGE = "ab" * 32
-INFO = ImageInfo(IMAGE, ("localhost/data:1",), (), "", 0, "", False, lambda key: b"", lambda: "")
+INFO = ImageInfo(IMAGE, ("localhost/data:1",), ("data@digest",), "", 0, "", False, lambda key: b"", lambda: "")
 
 
 @pytest.fixture
@@ -75,9 +79,34 @@ def sandbox(tmp_path: Path) -> Sandbox:
     return Sandbox(str(tmp_path), record)
 
 
-def test_mounted_pinned_and_removed(store: Store, tmp_path: Path) -> None:
+class Origin:
+    """Pulls that bring the lost layers of an image back."""
+
+    def __init__(self, lost: str) -> None:
+        self._saved = f"{lost}.saved"
+        self._lost = lost
+        os.rename(lost, self._saved)
+        self.pulled: list[str] = []
+
+    async def pull(self, name: str, *, namespace: str) -> ImageInfo:
+        self.pulled.append(f"{namespace}: {name}")
+        os.rename(self._saved, self._lost)
+        return INFO
+
+
+async def mount(
+    store: Store, count: int, pod: Sandbox, owner: Container, origin: Origin | None = None
+) -> Mapping[str, ImageMount]:
+    executor = Executor("test", 1)
+    try:
+        return await mount_images(store, executor, cast(ImageService, origin), [INFO] * count, pod, owner)
+    finally:
+        executor.close()
+
+
+async def test_mounted_pinned_and_removed(store: Store, tmp_path: Path) -> None:
     owner = container(tmp_path, "", "dir", "link", "dir/file")
-    mounts = mount_images(store, [INFO] * 4, sandbox(tmp_path), owner)
+    mounts = await mount(store, 4, sandbox(tmp_path), owner)
     assert sorted(mounts) == ["/v0", "/v1", "/v2", "/v3"]
     assert {mount.image_id for mount in mounts.values()} == {IMAGE}
     assert sorted(os.listdir(mounts["/v0"].source)) == ["dir", "link", "out"]
@@ -98,30 +127,40 @@ def test_mounted_pinned_and_removed(store: Store, tmp_path: Path) -> None:
     ("path", "reason"),
     [("absent", "does not exist"), ("out", "does not exist"), ("dir/file/x", "Not a directory"), ("a/../..", "'..'")],
 )
-def test_a_sub_path_that_the_image_has_not(store: Store, tmp_path: Path, path: str, reason: str) -> None:
+async def test_a_sub_path_that_the_image_has_not(store: Store, tmp_path: Path, path: str, reason: str) -> None:
     owner = container(tmp_path, "dir", path)
     with pytest.raises(ImageVolumeMountFailed, match=rf"^ImageVolumeMountFailed: .*{reason}"):
-        mount_images(store, [INFO] * 2, sandbox(tmp_path), owner)
+        await mount(store, 2, sandbox(tmp_path), owner)
     unmount_images(store, owner.record.image_volumes)
     assert store.containers() == []
 
 
-def test_owners_are_those_of_the_pods_user_namespace(store: Store, tmp_path: Path) -> None:
+async def test_owners_are_those_of_the_pods_user_namespace(store: Store, tmp_path: Path) -> None:
     owner, pod = container(tmp_path, "dir"), sandbox(tmp_path)
     pod.record.uid_mappings = [IdMapping(0, 1_000_000, 65536)]
     pod.record.gid_mappings = [IdMapping(0, 2_000_000, 65536)]
-    mount = mount_images(store, [INFO], pod, owner)["/v0"]
+    mounted = (await mount(store, 1, pod, owner))["/v0"]
     try:
-        assert mount.owners_mapped
-        status = os.stat(f"{mount.source}/file")
+        assert mounted.owners_mapped
+        status = os.stat(f"{mounted.source}/file")
         assert (status.st_uid, status.st_gid) == (1_000_000, 2_000_000)
     finally:
         unmount_images(store, owner.record.image_volumes)
 
 
-def test_an_image_that_has_gone_meanwhile(store: Store, tmp_path: Path) -> None:
+async def test_an_image_that_has_gone_meanwhile(store: Store, tmp_path: Path) -> None:
     store.remove_image(IMAGE)
     owner = container(tmp_path, "")
     with pytest.raises(ImageVolumeMountFailed, match="does not exist"):
-        mount_images(store, [INFO], sandbox(tmp_path), owner)
+        await mount(store, 1, sandbox(tmp_path), owner)
     unmount_images(store, owner.record.image_volumes)
+
+
+async def test_a_layer_that_the_disk_has_lost_is_fetched_again(store: Store, tmp_path: Path) -> None:
+    owner = container(tmp_path, "", "dir")
+    origin = Origin(os.path.dirname(store.driver.own_directories(store.image(IMAGE).layer)[0]))
+    mounts = await mount(store, 2, sandbox(tmp_path), owner, origin)
+    assert origin.pulled == ["n: data@digest"]
+    assert os.listdir(mounts["/v1"].source) == ["file"]
+    unmount_images(store, owner.record.image_volumes)
+    assert store.containers() == []

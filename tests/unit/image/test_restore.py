@@ -6,7 +6,7 @@ import pytest
 
 from crio.base.errors import DataLoss, NotFound
 from crio.image.records import ImageInfo
-from crio.image.restore import restore
+from crio.image.restore import restore, with_restore
 from crio.image.service import ImageService
 
 ID = "a" * 64
@@ -42,3 +42,27 @@ async def test_origins_that_do_not_have_it() -> None:
         await restore(cast(ImageService, Origins()), info(ID), "")
     with pytest.raises(DataLoss, match=r"cannot pull a: gone; b is now image bb.*pull it again"):
         await restore(cast(ImageService, Origins(b="b" * 64)), info(ID, "a", "b"), "")
+
+
+async def test_what_finds_a_layer_lost_is_done_again_once() -> None:
+    done: list[str] = []
+
+    async def make() -> int:
+        done.append("make")
+        if done.count("make") < 2:
+            raise DataLoss("cannot mount: layer 1 is damaged")
+        return 5
+
+    async def unmake() -> None:
+        done.append("unmake")
+
+    origins = Origins(first=ID)
+    assert await with_restore(cast(ImageService, origins), info(ID, "first"), "team", make, unmake) == 5
+    assert done == ["make", "unmake", "make"]
+    assert origins.pulled == [("first", "team")]
+    assert await with_restore(cast(ImageService, origins), info(ID, "first"), "team", make, unmake) == 5
+    assert len(done) == 4
+    del done[:]
+    with pytest.raises(DataLoss, match="not known where"):
+        await with_restore(cast(ImageService, origins), info(ID), "team", make, unmake)
+    assert done == ["make", "unmake"]
