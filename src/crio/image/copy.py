@@ -35,6 +35,7 @@ from crio.image.trust import signatures as trust
 from crio.image.trust.signatures import Signature
 from crio.spec.docker_image import Schema1Manifest
 from crio.spec.oci_image import Descriptor, Index, Manifest
+from crio.storage.layers import LayerGone
 from crio.storage.records import layer_id
 from crio.storage.store import Store
 
@@ -101,6 +102,26 @@ class Copier:
             if is_artifact(resolved.manifest):
                 return self._copy_artifact(source, resolved, names, signatures, scope, progress, what)
             source = unlocked(source, resolved.manifest.layers, keys_directory, what)
+        try:
+            return self._copy_image(source, resolved, names, signatures, scope, progress, what)
+        except LayerGone as error:
+            log.info("layers of %s have gone while it was copied, and are fetched: %s", what, error.message)
+        return self._copy_image(source, resolved, names, signatures, scope, progress, what)
+
+    def _copy_image(
+        self,
+        source: ImageSource,
+        resolved: _Resolved,
+        names: Sequence[str],
+        signatures: Sequence[Signature],
+        scope: Cancellation,
+        progress: Progress,
+        what: str,
+    ) -> Copied:
+        """The missing layers, and then the record.
+
+        Raises LayerGone if another tool removes at this moment the image whose layers this one shares.
+        """
         if isinstance(resolved.manifest, Schema1Manifest):
             config_data, top = self._copy_schema1(source, resolved.manifest, scope, progress, what)
         else:

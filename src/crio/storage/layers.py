@@ -27,6 +27,10 @@ STABLE, VOLATILE, IMAGES = 0, 1, 2
 """Index files: the one of old, the one of newer tools for what ends with the uptime, and the imagestore's."""
 
 
+class LayerGone(NotFound):
+    """A layer on which something was to stand does not exist; if it did before, another tool has removed it since."""
+
+
 class LayerStore:
     """The layers of one writable store and of the read-only stores behind it."""
 

@@ -27,7 +27,7 @@ from crio.storage.driver.make import check_root, make_driver
 from crio.storage.idmaps import IdMaps, shift_tree
 from crio.storage.images import ImageStore
 from crio.storage.indexfile import Syncer
-from crio.storage.layers import LayerStore, unused_chain
+from crio.storage.layers import LayerGone, LayerStore, unused_chain
 from crio.storage.locks import LockFile
 from crio.storage.mounts import MountTable
 from crio.storage.options import StoreOptions
@@ -222,8 +222,8 @@ class Store:
             existing = damaged or layers.find(id)
             if existing is not None and self._is_whole(existing):
                 return existing
-            if facts.parent and edit.now.by_id.get(facts.parent) is None:
-                layers.get(facts.parent)
+            if facts.parent and layers.find(facts.parent) is None:
+                raise LayerGone(f"cannot add layer {id}: its parent {facts.parent} does not exist")
             record = LayerRecord(
                 id=id,
                 parent=facts.parent or "",
@@ -295,14 +295,15 @@ class Store:
     ) -> ImageRecord:
         """Add an image, or names and blobs to the image that has this id. Other images lose these names.
 
-        `layer` is the top layer, which must exist; `created` is the image config's time (RFC 3339).
+        `layer` is the top layer; `created` is the image config's time (RFC 3339). Raises LayerGone if there is no such
+        layer, InvalidArgument.
         """
         records.check_id(id, "an image")
         if layer and self.layer_store.find(layer) is None:
-            raise NotFound(f"cannot add image {id}: its layer {layer} does not exist")
+            raise LayerGone(f"cannot add image {id}: its layer {layer} does not exist")
         with self.layer_store.table.reading(), self.image_store.table.writing() as edit:
             if layer and self.layer_store.find(layer) is None:
-                raise NotFound(f"cannot add image {id}: its layer {layer} was removed meanwhile")
+                raise LayerGone(f"cannot add image {id}: its layer {layer} was removed meanwhile")
             return self.image_store.put(
                 edit,
                 id,

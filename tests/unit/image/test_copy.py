@@ -25,12 +25,13 @@ from crio.image.copy import Copied, Copier
 from crio.image.documents import Served
 from crio.image.errors import BadContent, BadImage
 from crio.image.platforms import HostPlatform
-from crio.image.progress import LayerState, Progress
+from crio.image.progress import LayerState, Progress, Stage
 from crio.image.source.base import ImageSource, StoredContent
 from crio.image.source.files import DirectoryFiles
 from crio.image.source.layout import DirectorySource, LayoutSource, entries_by_name
 from crio.spec import oci_image
-from crio.spec.oci_image import Descriptor
+from crio.spec.oci_image import Descriptor, RunConfig
+from crio.storage.layers import LayerGone
 from crio.storage.options import StoreOptions
 from crio.storage.store import Store
 from images import LayoutBuilder
@@ -122,6 +123,52 @@ def test_other_tools_use_it(store: Store, root: str, tmp_path: Path) -> None:
     )  # fmt: skip
     inspected = json.loads(_run("skopeo", "inspect", "--config", f"oci:{out}:x"))
     assert inspected["rootfs"]["diff_ids"] == ["sha256:" + _sha(BASE), "sha256:" + _sha(TOP)]
+
+
+@pytest.mark.parametrize("moment", ["while layers come", "before the record"])
+def test_layers_that_another_tool_removes_meanwhile_are_fetched(store: Store, tmp_path: Path, moment: str) -> None:
+    """As podman may, when an image of the same layers goes at that moment."""
+    layers = [BASE] if moment == "before the record" else [BASE, TOP]
+    former = images.layout(str(tmp_path / "former"), NAME, [BASE])
+    shared = images.layout(str(tmp_path / "shared"), NAME, layers, RunConfig(labels={"a": "b"}))
+    copy(store, source_of(former), "example.com/former:1")
+    removed: list[str] = []
+
+    def remove() -> None:
+        if not removed:
+            with Store.open(store.options) as other:
+                removed.extend(other.remove_image(other.image("example.com/former:1").id))
+
+    class Watched(Progress):
+        def enter(self, stage: Stage) -> None:
+            super().enter(stage)
+            if stage is Stage.COMMIT:
+                remove()
+
+    source = _Counting(source_of(shared), on_chunk=remove if moment == "while layers come" else lambda: None)
+    copied = copy(store, source, progress=Watched())
+    assert len(removed) == 1
+    assert len(source.fetched) == (1 if moment == "before the record" else 3)
+    assert store.image(NAME).id == copied.image_id
+    container = store.create_container("c" * 64, names=["c"], image_id=copied.image_id)
+    try:
+        assert Path(store.mount_container(container.id), "etc/hello").read_text() == "hello\n"
+    finally:
+        store.remove_container(container.id)
+
+
+def test_layers_that_go_again_and_again_are_given_up(store: Store, root: str, tmp_path: Path) -> None:
+    layout = images.layout(str(tmp_path / "layout"), NAME, [BASE])
+
+    class Hostile(Progress):
+        def enter(self, stage: Stage) -> None:
+            if stage is Stage.COMMIT:
+                with Store.open(store.options) as other:
+                    other.remove_layer(other.layers()[0].id)
+
+    with pytest.raises(LayerGone, match="does not exist"):
+        copy(store, source_of(layout), progress=Hostile())
+    nothing_left(store, root)
 
 
 def test_layers_that_are_there_are_not_fetched(store: Store, tmp_path: Path) -> None:
