@@ -13,6 +13,7 @@ import tempfile
 from pathlib import Path
 
 from cgroup_hybrid import crun_cgroups
+from crio.base.errors import CrioError
 from images import busybox_layout
 from node import Node
 from storm.weather import Report, Storm, default_seed
@@ -50,7 +51,7 @@ async def _run(options: argparse.Namespace) -> Report:
             report = storm.report
             try:
                 await storm.rounds(60 * options.minutes, options.round)
-            except (RuntimeError, OSError) as error:
+            except (RuntimeError, OSError, CrioError) as error:
                 report.wrong.append(str(error))
             if report.wrong or report.leaked:
                 log = Path(tempfile.gettempdir()) / f"crio-storm-{options.seed}.log"

@@ -63,7 +63,10 @@ class Report:
     seed: int
     rounds: int = 0
     kills: int = 0
+    """By SIGKILL at any moment."""
     deaths_at_failpoints: int = 0
+    stops: int = 0
+    """Ends by SIGTERM."""
     cuts: int = 0
     operations: collections.Counter[str] = field(default_factory=collections.Counter)
     containers: int = 0
@@ -76,7 +79,8 @@ class Report:
     def __str__(self) -> str:
         return (
             f"seed {self.seed}: {self.rounds} rounds, {self.operations.total()} operations ({self.cuts} cut off), "
-            f"{self.containers} pods and containers, {self.kills} kills ({self.deaths_at_failpoints} at failpoints), "
+            f"{self.containers} pods and containers, {self.kills} kills and {self.deaths_at_failpoints} deaths at "
+            f"failpoints and {self.stops} stops, "
             f"slowest start {self.slowest_start:.1f} s, {self.memory} KiB; {len(self.wrong)} wrong, "
             f"{len(self.leaked)} leaked"
         )
@@ -101,6 +105,8 @@ class Storm:
         self._clients = clients
         self._calm = calm
         self._say = say
+        self._armed = False
+        """The daemon has a failpoint that it may still come to."""
         self._up = asyncio.Event()
         self._up.set()
 
@@ -135,6 +141,9 @@ class Storm:
             for run in runs:
                 run.cancel()
         results = await asyncio.gather(*runs, return_exceptions=True)
+        if self._armed:
+            # What is to be left alone from here on must not end by itself.
+            self._kill()
         await self._ensure_up("")
         for client, result in zip(clients, results, strict=True):
             await self._settle(client, result)
@@ -181,10 +190,19 @@ class Storm:
                 self.report.deaths_at_failpoints += 1
             elif self._random.random() < 0.05:
                 await self.node.stop()
+                self.report.stops += 1
             else:
-                self.node.kill()
-            self.report.kills += 1
+                self._kill()
             await self._ensure_up(self._random.choice(FAILPOINTS) if self._random.random() < 0.3 else "")
+
+    def _kill(self) -> None:
+        assert self.node.process is not None
+        died = self.node.process.poll() is not None
+        self.node.kill()
+        if died:
+            self.report.deaths_at_failpoints += 1
+        else:
+            self.report.kills += 1
 
     async def _ensure_up(self, failpoint: str) -> None:
         """Start the daemon if it does not run; one that dies in its recovery is started again."""
@@ -192,12 +210,12 @@ class Storm:
         while self.node.process.poll() is not None:
             await self.node.close_client()
             begin = time.monotonic()
+            self._armed = bool(failpoint)
             try:
                 await self.node.start(failpoints=f"{failpoint}=kill*1" if failpoint else "")
             except RuntimeError:
                 if self.node.process.poll() != -signal.SIGKILL:
                     raise
-                self.report.kills += 1
                 self.report.deaths_at_failpoints += 1
             failpoint = ""
             self.report.slowest_start = max(self.report.slowest_start, time.monotonic() - begin)
