@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import random
 import shutil
 import signal
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from crio.api.runtime.v1 import api_pb2 as pb
+from crio.base.errors import CrioError
 from crio.linux.cgroup import detect
+from crio.linux.pidfd import process_alive
 from crio.sandbox.cgroups import unit_names
 from node import Node
 
@@ -216,3 +221,99 @@ async def test_after_a_reboot_leases_and_layers_are_released(node: Node) -> None
     assert node.leases() == []
     images = await node.call("ListImages", pb.ListImagesRequest(), pb.ListImagesResponse)
     assert len(images.images) == 1
+
+
+def held_back(path: Path, program: str, when: str) -> tuple[Path, Path]:
+    """A stand-in for `program` that, in some calls, tells its pid in the first file and waits for the second."""
+    begun, go = path.with_suffix(".begun"), path.with_suffix(".go")
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(f"""#!/bin/sh
+if {when}; then
+    echo $$ > {begun}
+    while [ ! -e {go} ]; do sleep 0.05; done
+fi
+exec {program} "$@"
+""")
+    path.chmod(0o755)
+    return begun, go
+
+
+async def until(done: Callable[[], bool]) -> None:
+    async with asyncio.timeout(30):
+        while not done():
+            await asyncio.sleep(0.02)
+
+
+async def kill_and_restart(node: Node, begun: Path, go: Path) -> None:
+    """What is held back goes on once the next daemon waits for it, or is up without having waited."""
+    await until(lambda: begun.exists() and bool(begun.read_text()))
+    node.kill()
+    restarting = asyncio.create_task(restart(node))
+    await until(lambda: restarting.done() or "waiting for a call of the daemon before" in node.log_tail())
+    go.touch()
+    await restarting
+    await until(lambda: not process_alive(int(begun.read_text()), 0))
+
+
+@pytest.mark.parametrize("node", ["crun"], indirect=True)
+async def test_a_start_that_outlives_its_daemon_is_waited_for(node: Node) -> None:
+    await node.stop()
+    begun, go = held_back(
+        node.root / "bin" / "crun", "/usr/bin/crun", 'case " $* " in *" start "*) ;; *) false ;; esac'
+    )
+    (node.root / "conf.d" / "10-held.conf").write_text(
+        f'[crio.runtime.runtimes.crun]\nruntime_path = "{node.root}/bin/crun"\nruntime_root = "{node.root}/run-crun"\n'
+    )
+    await node.start()
+    pod_config = node.host_network(node.pod_config())
+    pod = await node.run_pod(pod_config)
+    container = await node.create(pod, node.container_config(["sleep", "1000"]), pod_config)
+    starting = asyncio.create_task(node.start_container(container))
+    await kill_and_restart(node, begun, go)
+    with pytest.raises(CrioError):
+        await starting
+    assert (await node.status(container)).state == pb.CONTAINER_RUNNING
+    assert (await node.exec(container, "echo", "here")).stdout == b"here\n"
+
+
+ADDRESS = """#!/bin/sh
+[ "$CNI_COMMAND" != ADD ] || echo '{"cniVersion": "1.0.0", "ips": [{"address": "10.9.9.9/24"}]}' | tee "$0.taken"
+[ "$CNI_COMMAND" != DEL ] || rm -f "$0.taken"
+[ "$CNI_COMMAND" != VERSION ] || echo '{"cniVersion": "1.0.0", "supportedVersions": ["1.0.0"]}'
+"""
+
+
+@pytest.mark.parametrize("node", ["crun"], indirect=True)
+async def test_a_plugin_that_outlives_its_daemon_leaves_nothing(node: Node) -> None:
+    await node.stop()
+    plugins = node.root / "bin"
+    address = node.root / "address"
+    address.write_text(ADDRESS)
+    address.chmod(0o755)
+    begun, go = held_back(plugins / "held", str(address), '[ "$CNI_COMMAND" = ADD ]')
+    network = {"cniVersion": "1.0.0", "name": "held", "plugins": [{"type": "held"}]}
+    (node.root / "net.d" / "10-test.conflist").write_text(json.dumps(network))
+    (node.root / "conf.d" / "10-held.conf").write_text(f'[crio.network]\nplugin_dirs = ["{plugins}"]\n')
+    await node.start()
+    running = asyncio.create_task(node.run_pod(node.pod_config()))
+    await kill_and_restart(node, begun, go)
+    with pytest.raises(CrioError):
+        await running
+    assert await node.pods() == []
+    assert not (node.root / "address.taken").exists()
+    assert os.listdir(node.root / "lib" / "network") == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("node", ["crun"], indirect=True)
+async def test_what_is_left_of_a_failed_create_is_removed_later(node: Node) -> None:
+    await node.stop()
+    await node.start(failpoints="container.create.after_runtime=error*1;container.remove.after_storage=error*1")
+    pod_config = node.host_network(node.pod_config())
+    pod = await node.run_pod(pod_config)
+    with pytest.raises(CrioError, match=r"container\.create\.after_runtime"):
+        await node.create(pod, node.container_config(["sleep", "1000"]), pod_config)
+    left = node.root / "state" / "containers"
+    assert len(os.listdir(left)) == 1
+    assert await node.containers() == []
+    await until(lambda: os.listdir(left) == [])

@@ -126,6 +126,7 @@ class ContainerMaker:
         self._background = TaskScope("monitor placement")
         self._placing: dict[str, asyncio.Task[None]] = {}
         """By container id; a removal waits for it, so that no group is made after it was removed."""
+        self._unfinished: list[Container] = []
 
     async def make(
         self, job: Job, sandbox: Sandbox, name: str, config: pb.ContainerConfig, data: bytes, fingerprint: bytes
@@ -164,7 +165,7 @@ class ContainerMaker:
         try:
             return container, await self._make(job, sandbox, container, image)
         except BaseException:
-            await self.undo(container)
+            await self.undo_or_keep(container)
             raise
 
     async def _make(self, job: Job, sandbox: Sandbox, container: Container, image: ImageInfo) -> Monitor:
@@ -434,12 +435,33 @@ class ContainerMaker:
 
     # Unmaking
 
-    async def undo(self, container: Container) -> None:
-        """Remove what a create that failed or was cut off has left; what resists is logged and stays recorded."""
+    async def undo_or_keep(self, container: Container) -> bool:
+        """Remove what a create that failed or was cut off has left; what can't be removed now is tried again later.
+
+        Whether nothing is left.
+        """
         try:
-            await self.unmake(Job("UndoContainer", container.name, container.id, b""), container)
-        except Exception as error:  # noqa: BLE001 - the create's own error is the one to raise
-            log.warning("cannot remove what is left of container %s: %s", container.short_id, error)
+            await self._undo(container)
+        except Exception as error:  # noqa: BLE001 - whoever undoes has an error of its own to tell
+            log.warning(
+                "cannot remove what is left of container %s, it will be tried again: %s", container.short_id, error
+            )
+            self._unfinished.append(container)
+            return False
+        return True
+
+    async def _undo(self, container: Container) -> None:
+        await self.unmake(Job("UndoContainer", container.name, container.id, b""), container)
+
+    async def retry_unfinished(self) -> None:
+        """Try again to remove what failed creates have left; the daemon calls it now and then."""
+        for container in list(self._unfinished):
+            try:
+                await self._undo(container)
+            except Exception as error:  # noqa: BLE001 - tried again next time
+                log.warning("cannot remove what is left of container %s: %s", container.short_id, error)
+            else:
+                self._unfinished.remove(container)
 
     async def unmake(self, job: Job, container: Container) -> None:
         """End and remove everything a container has, the record last. Raises what a step raises."""

@@ -57,7 +57,6 @@ class ContainerManager:
         self._by_name: dict[str, Container] = {}
         self._monitors: dict[str, Monitor] = {}
         self._watchers = TaskScope("container exits")
-        self._unfinished: list[Container] = []
 
     def __iter__(self) -> Iterator[Container]:
         return iter(list(self._by_id.values()))

@@ -20,6 +20,7 @@ from crio.container import record as container_record
 from crio.container.container import Container
 from crio.container.create import ContainerMaker
 from crio.container.manager import ContainerManager
+from crio.daemon.orphans import Calls, wait_for_orphans
 from crio.linux import namespaces
 from crio.network.manager import Network
 from crio.sandbox import record as sandbox_record
@@ -61,6 +62,7 @@ class Recovery:
 
     async def run(self) -> Recovered:
         """Take in what is complete and remove everything else. What can't be removed is logged and left for later."""
+        await self._wait_for_orphans()
         unfinished = self._load_sandboxes()
         await self._load_containers()
         for sandbox in unfinished:
@@ -70,6 +72,14 @@ class Recovery:
         await self._sweep_network()
         await self._sweep_cgroups()
         return self._found
+
+    async def _wait_for_orphans(self) -> None:
+        containers = {os.path.basename(directory) for directory in _records(self._maker.settings.directory)}
+        pods = {os.path.basename(directory) for directory in _records(self._sandboxes.settings.directory)}
+        pods |= {attachment.id for attachment in self._network.attachments()}
+        if containers or pods:
+            runtimes = {runtime.path for runtime in self._maker.runtimes.values()}
+            await wait_for_orphans(Calls(runtimes, self._network.plugin_dirs, containers, pods))
 
     def _load_sandboxes(self) -> list[Sandbox]:
         unfinished = []
@@ -110,7 +120,7 @@ class Recovery:
                 return
             container = Container(directory, record)
             if not record.complete or self._sandboxes.find(record.sandbox_id) is None:
-                await self._attempt(f"undo container {container.short_id}", self._maker.undo, container)
+                self._found.undone += await self._maker.undo_or_keep(container)
                 return
             monitor, container.exit = await self._maker.reconnect(container)
             self._containers.adopt(container, monitor)

@@ -265,6 +265,7 @@ class Daemon:
     async def _chores(self) -> None:
         while True:
             await asyncio.sleep(_CHORES_INTERVAL)
+            await self._maker.retry_unfinished()
             await self._sandboxes.retry_unfinished()
 
     # Reload

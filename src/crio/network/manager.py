@@ -117,6 +117,11 @@ class Network:
         """Read the configuration now instead of when a change is noticed."""
         await self._readiness.reload()
 
+    @property
+    def plugin_dirs(self) -> Sequence[str]:
+        """Where plug-in programs are looked for."""
+        return self._places[1]
+
     def status(self) -> NetworkStatus:
         """As last judged; costs nothing."""
         return self._readiness.status()

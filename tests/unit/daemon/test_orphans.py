@@ -1,0 +1,90 @@
+"""Which processes are calls of a former daemon, and what becomes of those that do not end."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from crio.daemon.orphans import Calls, wait_for_orphans
+
+CONTAINER, POD = "ab" * 32, "cd" * 32
+
+
+@pytest.fixture
+def programs(tmp_path: Path) -> Path:
+    for name in ("runtime", "plugin"):
+        path = tmp_path / name
+        path.write_text('#!/bin/sh\nsleep "$TIME"\n')
+        path.chmod(0o755)
+    return tmp_path
+
+
+@pytest.fixture
+def started() -> Iterator[list[subprocess.Popen[bytes]]]:
+    children: list[subprocess.Popen[bytes]] = []
+    yield children
+    for child in children:
+        if child.poll() is None:
+            os.killpg(child.pid, 9)
+            child.wait()
+
+
+def spawn(*argv: str | Path, time: str = "60", **variables: str) -> subprocess.Popen[bytes]:
+    environment = {"PATH": os.environ["PATH"], "TIME": time, **variables}
+    return subprocess.Popen(list(map(str, argv)), env=environment, start_new_session=True)
+
+
+def calls(programs: Path) -> Calls:
+    return Calls([str(programs / "runtime")], [str(programs)], [CONTAINER], [POD])
+
+
+@pytest.mark.parametrize("verb", ["start", "delete"])
+async def test_a_call_of_a_runtime_is_waited_for(
+    programs: Path, started: list[subprocess.Popen[bytes]], verb: str
+) -> None:
+    started.append(spawn(programs / "runtime", "--root", "/r", verb, CONTAINER, time="0.3"))
+    assert await wait_for_orphans(calls(programs), 60) == 1
+    assert started[0].wait(timeout=10) == 0
+
+
+async def test_a_plugin_is_waited_for(programs: Path, started: list[subprocess.Popen[bytes]]) -> None:
+    started.append(spawn(programs / "plugin", time="0.3", CNI_CONTAINERID=POD, CNI_COMMAND="ADD"))
+    assert await wait_for_orphans(calls(programs), 60) == 1
+    assert started[0].wait(timeout=10) == 0
+
+
+async def test_what_does_not_end_is_killed_with_what_it_has_started(
+    programs: Path, started: list[subprocess.Popen[bytes]]
+) -> None:
+    started.append(spawn(programs / "plugin", CNI_CONTAINERID=POD, CNI_COMMAND="ADD"))
+    assert await wait_for_orphans(calls(programs), 0.1) == 1
+    assert started[0].wait(timeout=10) == -9
+    with pytest.raises(ProcessLookupError):
+        os.killpg(started[0].pid, 0)
+
+
+async def test_calls_of_others_are_left_alone(programs: Path, started: list[subprocess.Popen[bytes]]) -> None:
+    other = "ef" * 32
+    started += [
+        spawn(programs / "runtime", "--root", "/r", "start", other),
+        spawn(programs / "runtime", "--root", "/r", "create", CONTAINER),
+        spawn(programs / "runtime", "--root", "/r", "exec", CONTAINER),
+        spawn(programs / "plugin", CNI_CONTAINERID=other, CNI_COMMAND="ADD"),
+        spawn(programs / "plugin"),
+        spawn("/bin/sh", "-c", 'sleep 60; echo "$@"', "start", CONTAINER),
+    ]
+    assert await wait_for_orphans(calls(programs), 0.1) == 0
+    assert [child.poll() for child in started] == [None] * len(started)
+
+
+@pytest.mark.root
+async def test_who_pretends_to_be_one_in_a_container_is_none(
+    programs: Path, started: list[subprocess.Popen[bytes]]
+) -> None:
+    started.append(spawn("unshare", "--pid", "--fork", programs / "runtime", "start", CONTAINER))
+    assert await wait_for_orphans(calls(programs), 0.1) == 0
+    assert started[0].poll() is None
