@@ -11,8 +11,9 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass, field
 from typing import Any, TypeVar
+
+import msgspec
 
 from crio.base.errors import Cancelled, DeadlineExceeded, FailedPrecondition
 from crio.base.tasks import TaskScope
@@ -26,8 +27,7 @@ StageObserver = Callable[[str, str, float, bool], None]
 """Is called with the job's kind, the stage's name, the seconds it took, and whether it failed."""
 
 
-@dataclass(slots=True)
-class Job:
+class Job(msgspec.Struct):
     """One running operation, as `crioctl jobs` shows it."""
 
     kind: str
@@ -36,8 +36,8 @@ class Job:
     fingerprint: bytes
     observer: StageObserver | None = None
     stage: str = "start"
-    started_at: int = field(default_factory=time.time_ns)
-    stage_started_at: int = field(default_factory=time.time_ns)
+    started_at: int = msgspec.field(default_factory=time.time_ns)
+    stage_started_at: int = msgspec.field(default_factory=time.time_ns)
     waiters: int = 0
 
     @contextlib.contextmanager

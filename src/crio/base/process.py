@@ -16,8 +16,9 @@ import shlex
 import signal
 import subprocess
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import IO
+
+import msgspec
 
 from crio.base.errors import Code, CrioError
 
@@ -34,8 +35,7 @@ _INTERRUPTED = 2.0
 """Seconds that a child has to end by itself after its interruption."""
 
 
-@dataclass(frozen=True, slots=True)
-class Completed:
+class Completed(msgspec.Struct, frozen=True):
     """How a child ended. `returncode` is negative for a signal, as in `subprocess`."""
 
     argv: Sequence[str]

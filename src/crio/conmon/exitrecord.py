@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+
+import msgspec
 
 from crio.base.errors import CrioError
 from crio.base.files import read_bounded
@@ -13,8 +14,7 @@ from crio.conmon.record import EXIT_FILE, UNKNOWN_EXIT_CODE
 _MAX_RECORD = 16 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class ExitRecord:
+class ExitRecord(msgspec.Struct, frozen=True):
     """`exit_code` is 128 plus the signal's number where `signal` is not 0, and 255 where nobody knows.
 
     `finished_at_ns` is in nanoseconds since the epoch, 0 if unknown. `oom_killed`: the kernel killed a process of the

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from crio.base.errors import InvalidArgument
 from crio.base.process import DEFAULT_ENV
@@ -23,8 +24,7 @@ def _encode(verb: str, fields: Mapping[str, Value]) -> bytes:
         raise InvalidArgument(f"cannot start a monitor: {error}") from None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MonitorSpec:
+class MonitorSpec(msgspec.Struct, frozen=True, kw_only=True):
     """A container to be created under a new monitor.
 
     `bundle` is the OCI bundle and the directory of the monitor's own files: see record.py.
@@ -40,7 +40,7 @@ class MonitorSpec:
     runtime_root: str = ""
     runtime_args: Sequence[str] = ()
     create_args: Sequence[str] = ()
-    env: Mapping[str, str] = field(default_factory=lambda: DEFAULT_ENV)
+    env: Mapping[str, str] = msgspec.field(default_factory=lambda: DEFAULT_ENV)
     log_path: str | None = None
     terminal: bool = False
     stdin: bool = False
@@ -52,7 +52,7 @@ class MonitorSpec:
     no_sync_log: bool = False
     log_to_journald: bool = False
     log_tag: str = ""
-    log_labels: Mapping[str, str] = field(default_factory=dict)
+    log_labels: Mapping[str, str] = msgspec.field(default_factory=dict)
     journal: str = "/run/systemd/journal/socket"
     timeout: float = 240.0
 
@@ -94,8 +94,7 @@ class MonitorSpec:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExecSpec:
+class ExecSpec(msgspec.Struct, frozen=True, kw_only=True):
     """A process to be started in a container by a detached `runtime exec`, with a monitor as its parent.
 
     `argv` is the runtime's whole command line with `--detach` and `--pid-file <pid_file>`, and for a terminal
@@ -107,7 +106,7 @@ class ExecSpec:
     pid_file: str
     directory: str
     terminal: bool
-    env: Mapping[str, str] = field(default_factory=lambda: DEFAULT_ENV)
+    env: Mapping[str, str] = msgspec.field(default_factory=lambda: DEFAULT_ENV)
     cgroup_paths: Sequence[str] = ()
     cpus: Sequence[int] = ()
     timeout: float = 60.0

@@ -6,8 +6,9 @@ import asyncio
 import os
 import socket
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from crio.base.errors import Cancelled, FailedPrecondition, Internal, ResourceExhausted
 from crio.base.files import read_bounded
@@ -24,8 +25,7 @@ if TYPE_CHECKING:
 _TIMEOUT = 10.0
 
 
-@dataclass(frozen=True, slots=True)
-class LogState:
+class LogState(msgspec.Struct, frozen=True):
     """Whether output is being dropped because the log cannot be written, why, and how many bytes were until now."""
 
     failing: bool = False

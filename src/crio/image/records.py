@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -21,8 +20,7 @@ from crio.wire import reference
 _MAX_ID = 0xFFFFFFFE
 
 
-@dataclass(frozen=True, eq=False)
-class ImageInfo:
+class ImageInfo(msgspec.Struct, frozen=True, eq=False, dict=True):
     """An image in the store. `config` is read when it is first asked for; the rest is in memory."""
 
     id: str

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 
 import msgspec
 
@@ -103,7 +102,7 @@ class Registries(msgspec.Struct, frozen=True):
         bare, target = _split_short(text)
         alias = self.aliases.get(bare)
         if alias is not None:
-            return [replace(reference.parse(alias), tag=name.tag, digest=name.digest)]
+            return [msgspec.structs.replace(reference.parse(alias), tag=name.tag, digest=name.digest)]
         if self.search is None:
             return [name]
         if not self.search:
@@ -125,7 +124,11 @@ class Registries(msgspec.Struct, frozen=True):
             return [name]
         bare, target = _split_short(text)
         alias = self.aliases.get(bare)
-        found = [replace(reference.parse(alias), tag=name.tag, digest=name.digest)] if alias is not None else []
+        found = (
+            [msgspec.structs.replace(reference.parse(alias), tag=name.tag, digest=name.digest)]
+            if alias is not None
+            else []
+        )
         places = ("localhost", *(self.search or ()), DEFAULT_DOMAIN)
         found += [reference.parse(f"{place}/{bare}{target}").with_default_tag() for place in places]
         return list(dict.fromkeys(found))
@@ -249,7 +252,9 @@ def _rewrite(name: Reference, prefix: str, location: str) -> Reference:
     if not location:
         return name
     host, _, below = (location.strip().rstrip("/") + str(name)[_match_length(name, prefix) :]).partition("/")
-    return replace(reference.parse(f"{_STAND_IN}/{below}"), domain=host, tag=name.tag, digest=name.digest)
+    return msgspec.structs.replace(
+        reference.parse(f"{_STAND_IN}/{below}"), domain=host, tag=name.tag, digest=name.digest
+    )
 
 
 def _split_short(text: str) -> tuple[str, str]:

@@ -10,9 +10,10 @@ from __future__ import annotations
 import enum
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from http import HTTPStatus
 from urllib.parse import parse_qs, unquote, urlsplit
+
+import msgspec
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _TARGET = re.compile(r"/[\x21-\x7e]*")
@@ -30,8 +31,7 @@ class HttpError(Exception):
         self.status = status
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(msgspec.Struct, frozen=True):
     """Bytes of one message's head and body, and number of its header lines."""
 
     head: int = 32768
@@ -71,8 +71,7 @@ class Headers:
         return item.lower() in (each.lower() for each in self.items_of(name))
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(msgspec.Struct, frozen=True):
     """One request with its whole body."""
 
     method: str
@@ -102,13 +101,12 @@ class Request:
         return self.headers.has_item("connection", "upgrade") and self.headers.has_item("upgrade", protocol)
 
 
-@dataclass(frozen=True, slots=True)
-class Response:
+class Response(msgspec.Struct, frozen=True):
     status: int
     body: bytes = b""
     content_type: str = ""
     headers: Sequence[tuple[str, str]] = ()
-    reason: str = field(default="", compare=False)
+    reason: str = ""
 
 
 class _Framing(enum.Enum):

@@ -11,8 +11,9 @@ from __future__ import annotations
 import enum
 import struct
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import NamedTuple
+
+import msgspec
 
 from crio.wire import hpack
 from crio.wire.hpack import Header
@@ -98,8 +99,7 @@ class PongReceived(NamedTuple):
 Event = HeadersReceived | DataReceived | StreamReset | WindowOpened | GoingAway | PongReceived
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(msgspec.Struct, frozen=True):
     """What one connection may make us hold. Windows in bytes."""
 
     streams: int = 256

@@ -8,7 +8,8 @@ configuration and not decided here. Pure.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+import msgspec
 
 from crio.base.errors import InvalidArgument
 from crio.base.ids import Digest, parse_digest
@@ -29,8 +30,7 @@ _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 _BARE_ID = re.compile(r"[a-f0-9]{64}")
 
 
-@dataclass(frozen=True, slots=True)
-class Reference:
+class Reference(msgspec.Struct, frozen=True):
     """A full reference: domain and path, and a tag, a digest, both or neither."""
 
     domain: str

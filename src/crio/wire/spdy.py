@@ -15,8 +15,9 @@ import enum
 import struct
 import zlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import NamedTuple
+
+import msgspec
 
 _WORDS = (
     "options head post put delete trace accept accept-charset accept-encoding accept-language accept-ranges age allow "
@@ -124,8 +125,7 @@ class GoingAway(NamedTuple):
 Event = StreamOpened | StreamReplied | DataReceived | StreamReset | WindowOpened | PongReceived | GoingAway
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(msgspec.Struct, frozen=True):
     """What a peer may make us hold: bytes of a control frame and of its headers once unpacked, streams, windows."""
 
     control_frame: int = 65536

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
-
+import msgspec
 import pytest
 
 from crio.base.errors import InvalidArgument
@@ -16,7 +15,7 @@ _SPEC = MonitorSpec(id="id", name="name", bundle="/b", runtime_path="/usr/bin/cr
 
 def test_command_line() -> None:
     assert _SPEC.argv() == ["/usr/bin/crun", "create", "--bundle", "/b", "--pid-file", "/b/pid", "id"]
-    full = dataclasses.replace(
+    full = msgspec.structs.replace(
         _SPEC, runtime_root="/r", runtime_args=["--systemd-cgroup"], create_args=["--no-pivot"], terminal=True
     )
     head = ["/usr/bin/crun", "--root", "/r", "--systemd-cgroup", "create", "--bundle", "/b", "--pid-file", "/b/pid"]
@@ -24,7 +23,7 @@ def test_command_line() -> None:
 
 
 def test_every_field_is_told() -> None:
-    spec = dataclasses.replace(
+    spec = msgspec.structs.replace(
         _SPEC,
         env={"A": "1", "B": "x=y"},
         log_path="/log",
@@ -67,4 +66,4 @@ def test_exec() -> None:
 
 def test_nul_bytes_are_refused() -> None:
     with pytest.raises(InvalidArgument, match="NUL"):
-        dataclasses.replace(_SPEC, name="a\0terminal=1").packet()
+        msgspec.structs.replace(_SPEC, name="a\0terminal=1").packet()

@@ -10,7 +10,6 @@ import contextlib
 import logging
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -44,8 +43,7 @@ class ArtifactFile(msgspec.Struct, frozen=True):
     path: str
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
-class ArtifactInfo(ImageInfo):
+class ArtifactInfo(ImageInfo, frozen=True, eq=False, kw_only=True):
     """An artifact as the CRI shows it: an image whose configuration is empty. Its id is its manifest's digest."""
 
     files: Sequence[ArtifactFile]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
+
+import msgspec
 
 from crio.base.errors import CrioError, FailedPrecondition
 from crio.image.artifacts.layout import DIRECTORY, ArtifactInfo, ArtifactLayout
@@ -77,7 +78,7 @@ def _readable(layout: ArtifactLayout) -> Sequence[ArtifactInfo]:
 
 def _pinned(artifact: ArtifactInfo, pins: Pins) -> ArtifactInfo:
     pinned = artifact.pinned or pins.match((*artifact.names, *artifact.repo_digests))
-    return artifact if pinned == artifact.pinned else dataclasses.replace(artifact, pinned=pinned)
+    return artifact if pinned == artifact.pinned else msgspec.structs.replace(artifact, pinned=pinned)
 
 
 def mount_files(artifact: ArtifactInfo, sub_path: str) -> Iterator[tuple[str, str]]:

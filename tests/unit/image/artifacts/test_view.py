@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from crio.base.errors import FailedPrecondition
@@ -81,5 +82,4 @@ def test_sub_paths(tmp_path: Path, sub_path: str, expected: dict[str, str]) -> N
     found = Artifacts(str(tmp_path), []).all(NO_PINS)[0]
     assert isinstance(found, ArtifactInfo)
     files = [ArtifactFile("a", "/1"), ArtifactFile("sub/b", "/2"), ArtifactFile("sub/deep/c", "/3")]
-    object.__setattr__(found, "files", files)
-    assert dict(mount_files(found, sub_path)) == expected
+    assert dict(mount_files(msgspec.structs.replace(found, files=files), sub_path)) == expected
