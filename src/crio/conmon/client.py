@@ -78,7 +78,8 @@ class ZygoteClient:
         Raises RuntimeFailed with what the runtime said, RuntimeTimeout, MonitorUnavailable, Internal. After an error or
         a cancellation nothing runs any more, but the runtime may have to be told to `delete --force`.
         """
-        what = f"create container {spec.id}"
+        # Without its id: the kubelet makes an event of each message, and counts those that are alike.
+        what = "create container"
         asker, answer = await self._ask_for_monitor(spec, hold=on_forked is not None)
         try:
             if on_forked is not None and answer.verb == "forked":

@@ -431,6 +431,7 @@ class ContainerMaker:
             self._host,
             min_memory=self._config().runtime.runtimes[container.record.handler].container_min_memory,
             memory_usage=memory.usage if memory is not None else None,
+            runtime_lifts_quota=self.cgroups.version != 1 or not self.runtimes.get(container.record.handler).is_crun,
         )
 
     # Unmaking

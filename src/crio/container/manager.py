@@ -294,6 +294,8 @@ class ContainerManager:
                 raise FailedPrecondition(f"cannot update container {container.short_id}: it has ended")
             update = self._maker.plan_update(container, resources)
             await self.runtime(container).update(container.id, update.document)
+            if update.lifts_cpu_quota:
+                self._maker.cgroups.lift_cpu_quota(container.record.cgroup_path)
             container.record.resources = update.resources.SerializeToString()
             container.save()
 

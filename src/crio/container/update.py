@@ -23,10 +23,14 @@ _SCALARS = (
 
 
 class Update(NamedTuple):
-    """`document` is for `runtime update --resources`; `resources` is the whole set in force, for ContainerStatus."""
+    """`document` is for `runtime update --resources`; `resources` is the whole set in force, for ContainerStatus.
+
+    With `lifts_cpu_quota` the caller takes the CPU quota away itself.
+    """
 
     document: bytes
     resources: pb.LinuxContainerResources
+    lifts_cpu_quota: bool = False
 
 
 def plan_update(
@@ -37,8 +41,11 @@ def plan_update(
     *,
     min_memory: int,
     memory_usage: int | None,
+    runtime_lifts_quota: bool = True,
 ) -> Update:
     """The change `change` of the limits `current`; a field that is not given keeps its value.
+
+    `runtime_lifts_quota` is false for a runtime that cannot write a CPU quota of -1, as crun 1.8 with cgroup version 1.
 
     Raises InvalidArgument for limits that cannot be, also for a memory limit below what is used now (`memory_usage` in
     bytes, None if unknown): the kernel would refuse it, or end the container for it.
@@ -63,4 +70,7 @@ def plan_update(
         # The swap limit counts memory and swap together: the kernel wants it to move with the memory limit.
         asked.memory_swap_limit_in_bytes = max(current.memory_swap_limit_in_bytes, memory)
         merged.memory_swap_limit_in_bytes = asked.memory_swap_limit_in_bytes
-    return Update(msgspec.json.encode(limits(asked, host, min_memory=min_memory)), merged)
+    lifts_cpu_quota = asked.cpu_quota < 0 and not runtime_lifts_quota
+    if lifts_cpu_quota:
+        asked.cpu_quota = 0
+    return Update(msgspec.json.encode(limits(asked, host, min_memory=min_memory)), merged, lifts_cpu_quota)

@@ -80,7 +80,7 @@ async def test_missing_command_is_one_sentence(bed: Bed, runtime: str) -> None:
     bed.remember(spec.id)
     with pytest.raises(RuntimeFailed) as caught:
         await bed.zygote.create(spec)
-    assert caught.value.message.startswith(f"cannot create container {spec.id}: {os.path.basename(runtime)}: ")
+    assert caught.value.message.startswith(f"cannot create container: {os.path.basename(runtime)}: ")
     assert "no such file or directory" in caught.value.message.lower()
     assert "\n" not in caught.value.message
     assert not {"ctl", "attach", "conmon.pid", "exit.json"} & set(os.listdir(spec.bundle))

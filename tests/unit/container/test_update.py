@@ -21,6 +21,16 @@ def change(memory_usage: int | None = None, **fields: int | str) -> Update:
     return plan_update("app", CURRENT, asked, HostFacts(), min_memory=12 << 20, memory_usage=memory_usage)
 
 
+def test_a_quota_that_the_runtime_cannot_lift() -> None:
+    asked = pb.LinuxContainerResources(cpu_quota=-1, cpu_shares=100)
+    own = plan_update("app", CURRENT, asked, HostFacts(), min_memory=0, memory_usage=None, runtime_lifts_quota=False)
+    assert own.lifts_cpu_quota
+    assert json.loads(own.document) == {"cpu": {"shares": 100}}
+    assert own.resources.cpu_quota == -1
+    assert json.loads(change(cpu_quota=-1).document) == {"cpu": {"quota": -1}}
+    assert not change(cpu_quota=-1).lifts_cpu_quota
+
+
 def test_only_what_is_given_changes() -> None:
     update = change(cpu_quota=50000)
     assert json.loads(update.document) == {"cpu": {"quota": 50000}}

@@ -138,6 +138,7 @@ def _resources(of: Draft) -> oci.Resources:
     if host.cgroup_version == 2:
         resources.add_unified_annotation(limits, of.pod_annotations, of.name)
     apply_workload(limits, given.runtime.workloads, given.sandbox_config.annotations, of.name, host)
+    resources.drop_unlimited_quota(limits)
     if given.blockio is not None and (name := class_of(of.name, given.config.annotations, of.pod_annotations)):
         if given.runtime.blockio_reload:
             given.blockio.reload()

@@ -51,6 +51,13 @@ def limits(request: pb.LinuxContainerResources, host: HostFacts, *, min_memory: 
     return resources
 
 
+def drop_unlimited_quota(resources: Resources) -> None:
+    """A new group has no CPU quota, and crun 1.8 fails to write -1 with cgroup version 1 (containers of a static CPU
+    manager have it)."""
+    if resources.cpu is not None and resources.cpu.quota is not None and resources.cpu.quota < 0:
+        resources.cpu.quota = None
+
+
 def _memory(request: pb.LinuxContainerResources, host: HostFacts, min_memory: int) -> Memory:
     limit, swap = request.memory_limit_in_bytes, request.memory_swap_limit_in_bytes
     if 0 < limit < min_memory:

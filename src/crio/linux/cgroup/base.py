@@ -147,6 +147,10 @@ class CgroupFs(ABC):
     def thaw(self, path: str) -> None: ...
 
     @abstractmethod
+    def lift_cpu_quota(self, path: str) -> None:
+        """The group's own CPU quota ends; its parents' stay."""
+
+    @abstractmethod
     def process_root(self) -> str:
         """The mount point whose cgroup.procs tells who is in a group."""
 

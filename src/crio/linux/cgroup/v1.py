@@ -178,6 +178,9 @@ class CgroupV1(CgroupFs):
     def thaw(self, path: str) -> None:
         write(f"{self._mounts['freezer']}{path}/freezer.state", "THAWED")
 
+    def lift_cpu_quota(self, path: str) -> None:
+        write(f"{self._mounts['cpu']}{path}/cpu.cfs_quota_us", "-1")
+
     def _controller_root(self, controller: str) -> str | None:
         return self._mounts.get(controller)
 

@@ -178,6 +178,9 @@ class CgroupV2(CgroupFs):
             if self._freezes(group):
                 write(f"{self._root}{group}/cgroup.freeze", "0")
 
+    def lift_cpu_quota(self, path: str) -> None:
+        write(f"{self._root}{path}/cpu.max", "max")
+
     def _freezes(self, path: str) -> bool:
         return (read(f"{self._root}{path}/cgroup.freeze") or "").strip() == "1"
 

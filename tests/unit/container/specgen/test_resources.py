@@ -27,6 +27,15 @@ def test_nothing_asked() -> None:
 def test_cpu() -> None:
     made = limits(cpu_shares=100, cpu_quota=-1, cpu_period=100_000, cpuset_cpus="0-1,3", cpuset_mems="0")
     assert made.cpu == Cpu(shares=100, quota=-1, period=100_000, cpus="0-1,3", mems="0")
+    resources.drop_unlimited_quota(made)
+    assert made.cpu == Cpu(shares=100, quota=None, period=100_000, cpus="0-1,3", mems="0")
+
+
+@pytest.mark.parametrize("quota", [0, 20_000])
+def test_a_quota_that_limits_is_kept(quota: int) -> None:
+    made = limits(cpu_quota=quota, cpu_shares=2)
+    resources.drop_unlimited_quota(made)
+    assert made.cpu == Cpu(shares=2, quota=quota or None)
 
 
 @pytest.mark.parametrize("text", ["a", "0-", "0;1", "../x", "0,\n1"])

@@ -82,6 +82,17 @@ def test_create_add_read_remove(real: CgroupFs, group: str) -> None:
 
 
 @pytest.mark.root
+def test_a_cpu_quota_is_lifted(real: CgroupFs, group: str) -> None:
+    real.create(group)
+    quota = Path(
+        f"/sys/fs/cgroup{group}/cpu.max" if real.version == 2 else f"/sys/fs/cgroup/cpu{group}/cpu.cfs_quota_us"
+    )
+    quota.write_text("50000")
+    real.lift_cpu_quota(group)
+    assert quota.read_text().split()[0] == ("max" if real.version == 2 else "-1")
+
+
+@pytest.mark.root
 def test_what_is_not_there_has_no_figures(real: CgroupFs) -> None:
     path = "/crio-unit-absent"
     assert not real.exists(path)
