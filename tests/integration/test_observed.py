@@ -117,6 +117,7 @@ async def test_every_metric_counts_what_it_says(observed: Node, layout: str, tmp
         await pull(node, f"{registry.host}/gone:1")
 
     slow = node.container_config(["sleep", "1"], name="slow")
+    slow.linux.security_context.namespace_options.pid = pb.CONTAINER
     request = pb.CreateContainerRequest(pod_sandbox_id=pod, config=slow, sandbox_config=pod_config)
     with pytest.raises(RpcError, match=r"deadline|joins it"):
         await node.call("CreateContainer", request, pb.CreateContainerResponse, timeout=0.26)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -435,7 +436,8 @@ class _Tmux:
     """A terminal multiplexer of its own with one window of 30 lines and 90 columns, in which a shell command runs."""
 
     def __init__(self, directory: Path, command: str) -> None:
-        self._base = ["tmux", "-S", str(directory / "tmux.sock"), "-f", "/dev/null"]
+        # A socket of its own: the server of the window before may still be on its way out.
+        self._base = ["tmux", "-S", str(directory / f"tmux-{secrets.token_hex(2)}"), "-f", "/dev/null"]
         environment = {"PATH": os.environ["PATH"], "TERM": "xterm", "LANG": "C.UTF-8", "HOME": "/nonexistent"}
         start = ["new-session", "-d", "-x", "90", "-y", "30", f"{command}; echo code=$?; sleep 1000"]
         subprocess.run([*self._base, *start, ";", "set", "-g", "status", "off"], check=True, env=environment)
