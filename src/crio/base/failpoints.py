@@ -8,11 +8,12 @@ Internal), `sleep(SECONDS)`; each may be followed by `*N` to fire only the first
 from __future__ import annotations
 
 import os
-import re
 import signal
 import time
 
-_ACTION = re.compile(r"(?P<name>[\w.]+)=(?P<verb>kill|error|sleep)(\((?P<argument>[\d.]+)\))?(\*(?P<count>\d+))?")
+from crio.base.regex import regex
+
+_ACTION = regex(r"(?P<name>[\w.]+)=(?P<verb>kill|error|sleep)(\((?P<argument>[\d.]+)\))?(\*(?P<count>\d+))?")
 
 
 class _Point:

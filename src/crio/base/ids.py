@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 import secrets
 from collections.abc import Iterable
 from typing import NewType
 
 from crio.base.errors import InvalidArgument, NotFound
+from crio.base.regex import regex
 
 ContainerId = NewType("ContainerId", str)
 SandboxId = NewType("SandboxId", str)
@@ -16,8 +16,8 @@ LayerId = NewType("LayerId", str)
 Digest = NewType("Digest", str)
 """`algorithm:hex`, always the result of `parse_digest`."""
 
-_FULL = re.compile(r"[0-9a-f]{64}")
-_DIGEST = re.compile(r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}")
+_FULL = regex(r"[0-9a-f]{64}")
+_DIGEST = regex(r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}")
 
 
 def new_id() -> str:

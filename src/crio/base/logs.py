@@ -22,6 +22,7 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
 from crio.base.errors import InvalidArgument
+from crio.base.regex import regex
 
 TRACE = 5
 """A level below DEBUG, for what would flood a debug log."""
@@ -43,7 +44,7 @@ MAX_LINE = 16 * 1024
 
 _JOURNAL = "/run/systemd/journal/socket"
 _PRIORITIES = ((logging.CRITICAL, 2), (logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6))
-_PLAIN = re.compile(r"[\w./:@+-]+")
+_PLAIN = regex(r"[\w./:@+-]+")
 
 _NONE: Mapping[str, str] = MappingProxyType({})
 _fields: contextvars.ContextVar[Mapping[str, str]] = contextvars.ContextVar("log_fields", default=_NONE)

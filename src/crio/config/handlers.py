@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping
 from typing import Any
 
 from msgspec import structs
 
+from crio.base.regex import regex
 from crio.config.annotations import check_allowed
 from crio.config.host import DEFAULT_PATH, find_program
 from crio.config.problem import Problem, Source
@@ -20,7 +20,7 @@ PREFERRED = ("crun", "runc")
 
 MONITOR_ENV = (f"PATH={DEFAULT_PATH}",)
 _SLICE = "system.slice"
-_VM_PROGRAM = re.compile(r"containerd-shim-[a-zA-Z0-9+-]+")
+_VM_PROGRAM = regex(r"containerd-shim-[a-zA-Z0-9+-]+")
 
 BUILT_IN: Mapping[str, Any] = {
     "runtime_root": "/run/crun",

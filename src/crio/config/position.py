@@ -5,12 +5,13 @@ A scan by lines that knows tables, keys, and values over several lines; it is ri
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 
-_HEADER = re.compile(r"\s*\[\[?\s*(.+?)\s*\]?\]\s*(?:#.*)?$")
-_PART = re.compile(r"""\s*(?:"([^"]*)"|'([^']*)'|([A-Za-z0-9_-]+))\s*""")
-_MULTILINE = re.compile(r'"""|\'\'\'')
+from crio.base.regex import regex
+
+_HEADER = regex(r"\s*\[\[?\s*(.+?)\s*\]?\]\s*(?:#.*)?$")
+_PART = regex(r"""\s*(?:"([^"]*)"|'([^']*)'|([A-Za-z0-9_-]+))\s*""")
+_MULTILINE = regex(r'"""|\'\'\'')
 
 
 def lines_of_keys(text: str) -> Mapping[tuple[str, ...], int]:

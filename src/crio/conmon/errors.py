@@ -6,10 +6,11 @@ import json
 import re
 
 from crio.base.errors import Code, CrioError
+from crio.base.regex import regex
 
-_LOGFMT = re.compile(r'\bmsg="((?:[^"\\]|\\.)*)"')
-_LOGFMT_LEVEL = re.compile(r"\blevel=(\w+)")
-_CLOCK = re.compile(r"^\d{4}-\d\d-\d\dT[\d:.]+Z?(?:[+-][\d:]+)?:? +")
+_LOGFMT = regex(r'\bmsg="((?:[^"\\]|\\.)*)"')
+_LOGFMT_LEVEL = regex(r"\blevel=(\w+)")
+_CLOCK = regex(r"^\d{4}-\d\d-\d\dT[\d:.]+Z?(?:[+-][\d:]+)?:? +")
 _MAX = 1024
 
 

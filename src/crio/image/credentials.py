@@ -21,13 +21,14 @@ import msgspec
 from crio.base.errors import CrioError, InvalidArgument
 from crio.base.files import read_bounded
 from crio.base.jsontext import UNREADABLE
+from crio.base.regex import regex
 from crio.wire.reference import DEFAULT_DOMAIN, Reference
 
 log = logging.getLogger(__name__)
 
 _MAX_FILE = 1 << 20
 _LEGACY_HUB = ("index.docker.io", "registry-1.docker.io")
-_HELPER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+_HELPER_NAME = regex(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _TOKEN_USER = "<token>"
 """The user name by which a helper says that its secret is an identity token."""
 AUTH_FILE_HELPER = "containers-auth.json"

@@ -9,11 +9,11 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
-import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
 from crio.base.errors import ResourceExhausted
+from crio.base.regex import regex
 from crio.linux.libc import check, libc, syscall
 
 MS_RDONLY = 0x1
@@ -313,7 +313,7 @@ class MountInfo(NamedTuple):
     super_options: str
 
 
-_ESCAPE = re.compile(rb"\\([0-7]{3})")
+_ESCAPE = regex(rb"\\([0-7]{3})")
 
 
 def parse_mountinfo_line(line: str) -> MountInfo:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import ctypes
 import fcntl
 import os
-import re
 import socket
 import struct
 import threading
@@ -19,6 +18,7 @@ from typing import TypeVar
 
 from crio.base.errors import AlreadyExists, Internal, InvalidArgument, NotFound
 from crio.base.files import read_bounded
+from crio.base.regex import regex
 from crio.linux import mount
 from crio.linux.libc import check, libc
 
@@ -33,9 +33,9 @@ _THREAD_KINDS = {"net": CLONE_NEWNET, "ipc": CLONE_NEWIPC, "uts": CLONE_NEWUTS}
 _PROCESS_KINDS = ("net", "ipc", "uts", "user", "pid", "cgroup")
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 1
 
-_SYSCTL_DOTTED = re.compile(r"[a-z0-9_]+(\.[A-Za-z0-9_-]+)+")
-_SYSCTL_SLASHED = re.compile(r"[a-z0-9_]+(/[A-Za-z0-9_.-]+)+")
-_SYSCTL_VALUE = re.compile(r"[A-Za-z0-9 \t._:,/-]{0,1000}")
+_SYSCTL_DOTTED = regex(r"[a-z0-9_]+(\.[A-Za-z0-9_-]+)+")
+_SYSCTL_SLASHED = regex(r"[a-z0-9_]+(/[A-Za-z0-9_.-]+)+")
+_SYSCTL_VALUE = regex(r"[A-Za-z0-9 \t._:,/-]{0,1000}")
 _SYSCTL_PREFIXES = {"net": ("net/",), "ipc": ("kernel/sem", "kernel/shm", "kernel/msg", "fs/mqueue/"), "uts": ()}
 
 T = TypeVar("T")

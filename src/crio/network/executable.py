@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Sequence
 
 import msgspec
@@ -11,6 +10,7 @@ import msgspec
 from crio.base.errors import InvalidArgument
 from crio.base.jsontext import UNREADABLE
 from crio.base.process import DEFAULT_PATH, Completed, ProcessTimeout, run
+from crio.base.regex import regex
 from crio.network.plugin import ADD, PluginFailed, PluginRequest
 from crio.spec.cni import ErrorResult, check_plugin_type, parse_result
 
@@ -19,7 +19,7 @@ MAX_RESULT = 1 << 20
 
 _VERSION_TIMEOUT = 10.0
 _NOT_PASSED_ON = ("NOTIFY_SOCKET", "LISTEN_FDS", "LISTEN_PID", "WATCHDOG_USEC", "WATCHDOG_PID", "CRIO_FAILPOINTS")
-_BANNER = re.compile(rb"CNI (?P<name>[a-z0-9-]+) plugin (?P<release>[^\n]*)\nCNI protocol versions supported: (.+)")
+_BANNER = regex(rb"CNI (?P<name>[a-z0-9-]+) plugin (?P<release>[^\n]*)\nCNI protocol versions supported: (.+)")
 
 
 def find_plugin(kind: str, directories: Sequence[str]) -> str | None:

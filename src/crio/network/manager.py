@@ -9,13 +9,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import re
 from collections.abc import AsyncIterator, Collection, Sequence
 
 import msgspec
 
 from crio.base.errors import CrioError, FailedPrecondition, InvalidArgument, Unavailable
 from crio.base.failpoints import failpoint
+from crio.base.regex import regex
 from crio.base.tasks import TaskScope
 from crio.linux.namespaces import is_pinned
 from crio.network.attachments import Attachment, AttachmentStore
@@ -40,7 +40,7 @@ __all__ = ["Bandwidth", "Network", "NetworkResult", "NetworkStatus", "PodNetwork
 
 log = logging.getLogger(__name__)
 
-_ID = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.\-]{0,127}")
+_ID = regex(r"[a-zA-Z0-9][a-zA-Z0-9_.\-]{0,127}")
 
 
 class TimeLimits(msgspec.Struct, frozen=True):

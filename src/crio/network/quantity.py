@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 
-_FORM = re.compile(
+from crio.base.regex import regex
+
+_FORM = regex(
     r"\+?(?P<whole>\d{1,19})(\.(?P<part>\d{0,9}))?(?P<suffix>|m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei|[eE]\+?\d{1,2})",
     re.ASCII,
 )

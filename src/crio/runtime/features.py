@@ -7,8 +7,9 @@ import re
 import msgspec
 
 from crio.base.jsontext import UNREADABLE
+from crio.base.regex import regex
 
-_CRUN_VERSION = re.compile(rb"^crun version (\d+)\.(\d+)", re.MULTILINE)
+_CRUN_VERSION = regex(rb"^crun version (\d+)\.(\d+)", re.MULTILINE)
 
 
 class Features(msgspec.Struct, frozen=True):

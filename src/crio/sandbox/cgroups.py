@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import posixpath
-import re
 
 from crio.base.errors import InvalidArgument
+from crio.base.regex import regex
 
-_SLICE = re.compile(r"[A-Za-z0-9:_.\\@]+(-[A-Za-z0-9:_.\\@]+)*")
+_SLICE = regex(r"[A-Za-z0-9:_.\\@]+(-[A-Za-z0-9:_.\\@]+)*")
 """Characters of unit names (systemd.unit(5)); each dash leads one level down, so none stands alone."""
 
 DEFAULT_PARENT = {"cgroupfs": "/crio", "systemd": "system.slice"}

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
-
 from crio.api.runtime.v1 import api_pb2 as pb
 from crio.base.errors import InvalidArgument
+from crio.base.regex import regex
 
-_HOSTNAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,252}[A-Za-z0-9])?")
+_HOSTNAME = regex(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,252}[A-Za-z0-9])?")
 _SHORT_ID = 12
 
 

@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import shutil
 
 from crio.api.runtime.v1 import api_pb2 as pb
 from crio.base.errors import FailedPrecondition, InvalidArgument
 from crio.base.process import ProcessFailed, run
+from crio.base.regex import regex
 from crio.linux import apparmor
 
 log = logging.getLogger(__name__)
 
 DEFAULT_PROFILE = "crio-default"
 _LOAD_TIMEOUT = 30
-_NAME = re.compile(r"[\w./@+-][\w ./@+:-]{0,254}")
+_NAME = regex(r"[\w./@+-][\w ./@+:-]{0,254}")
 _TUNABLES = "/etc/apparmor.d/tunables/global"
 _BASE = "/etc/apparmor.d/abstractions/base"
 

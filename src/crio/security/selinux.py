@@ -6,7 +6,6 @@ files. Without SELinux on the node all labels are empty strings, and nothing her
 
 from __future__ import annotations
 
-import re
 import secrets
 from typing import NamedTuple
 
@@ -14,12 +13,13 @@ import msgspec
 
 from crio.api.runtime.v1 import api_pb2 as pb
 from crio.base.errors import InvalidArgument, ResourceExhausted
+from crio.base.regex import regex
 from crio.linux import selinux
 
 CATEGORIES = 1024
-_FIELD = re.compile(r"[A-Za-z0-9_.-]{1,255}")
-_LEVEL = re.compile(r"s\d{1,4}(-s\d{1,4})?(:c\d{1,4}([.,]c\d{1,4})*)?(-s\d{1,4}(:c\d{1,4}([.,]c\d{1,4})*)?)?")
-_PAIR = re.compile(r"c(\d{1,4}),c(\d{1,4})")
+_FIELD = regex(r"[A-Za-z0-9_.-]{1,255}")
+_LEVEL = regex(r"s\d{1,4}(-s\d{1,4})?(:c\d{1,4}([.,]c\d{1,4})*)?(-s\d{1,4}(:c\d{1,4}([.,]c\d{1,4})*)?)?")
+_PAIR = regex(r"c(\d{1,4}),c(\d{1,4})")
 
 SUPER_PRIVILEGED = "spc_t"
 """A container of this type is confined by nothing and never has its volumes relabelled."""

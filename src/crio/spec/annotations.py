@@ -9,7 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-_SIZE = re.compile(r"(\d{1,15})(?:([KMGT])(i)?B?)?", re.IGNORECASE)
+from crio.base.regex import regex
+
+_SIZE = regex(r"(\d{1,15})(?:([KMGT])(i)?B?)?", re.IGNORECASE)
 
 CGROUP2_MOUNT_HIERARCHY_RW = "cgroup2-mount-hierarchy-rw.crio.io"
 CPU_C_STATES = "cpu-c-states.crio.io"

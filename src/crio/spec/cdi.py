@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import posixpath
-import re
 from typing import NamedTuple
 
 import msgspec
 from msgspec import Struct, field
 
 from crio.base.errors import InvalidArgument
+from crio.base.regex import regex
 
 VERSIONS = frozenset({"0.3.0", "0.4.0", "0.5.0", "0.6.0", "0.7.0", "0.8.0", "1.0.0", "1.1.0"})
 HOOK_NAMES = frozenset({"prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"})
 
-_KIND = re.compile(r"[A-Za-z](?:[A-Za-z0-9_.-]*[A-Za-z0-9])?/[A-Za-z](?:[A-Za-z0-9_.-]*[A-Za-z0-9])?")
-_DEVICE = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.:-]*[A-Za-z0-9])?")
-_ACCESS = re.compile(r"[rwm]{0,3}")
+_KIND = regex(r"[A-Za-z](?:[A-Za-z0-9_.-]*[A-Za-z0-9])?/[A-Za-z](?:[A-Za-z0-9_.-]*[A-Za-z0-9])?")
+_DEVICE = regex(r"[A-Za-z0-9](?:[A-Za-z0-9_.:-]*[A-Za-z0-9])?")
+_ACCESS = regex(r"[rwm]{0,3}")
 
 
 class DeviceNode(Struct, frozen=True, rename="camel", forbid_unknown_fields=True):

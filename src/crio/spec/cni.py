@@ -6,13 +6,13 @@ its own; the structs here hold what a runtime must know (https://www.cni.dev/doc
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import msgspec
 
 from crio.base.errors import InvalidArgument
 from crio.base.jsontext import UNREADABLE
+from crio.base.regex import regex
 
 VERSIONS = ("0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0")
 """Every released version of the specification, oldest first."""
@@ -23,8 +23,8 @@ MAX_CONFIG = 1 << 20
 DEFAULT_VERSION = "0.1.0"
 """What an absent `cniVersion` means."""
 
-_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.\-]*")
-_PLUGIN_TYPE = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.\-]{0,127}")
+_NAME = regex(r"[a-zA-Z0-9][a-zA-Z0-9_.\-]*")
+_PLUGIN_TYPE = regex(r"[a-zA-Z0-9][a-zA-Z0-9_.\-]{0,127}")
 
 
 class PluginConfig(msgspec.Struct, frozen=True):

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import base64
 import os
-import re
 
 from crio.base.errors import InvalidArgument, NotFound
 from crio.base.files import read_bounded, write_atomic
+from crio.base.regex import regex
 
 MAX_BLOB = 64 << 20
 """Bytes of one blob that is read into memory; manifests and configs are below 4 MiB."""
 
-_PLAIN = re.compile(r"[.0-9a-z]+")
+_PLAIN = regex(r"[.0-9a-z]+")
 
 
 def file_name(key: str) -> str:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import stat
 from collections.abc import Callable, Iterable, Mapping
 
+from crio.base.regex import regex
 from crio.storage import tempdirs
 from crio.storage.deletion import delete_tree
 from crio.storage.records import LayerRecord
@@ -19,11 +19,11 @@ from crio.storage.store import Store
 
 log = logging.getLogger(__name__)
 
-_ID = re.compile(r"[0-9a-f]{64}")
-_TAR_SPLIT = re.compile(r"([0-9a-f]{64})\.tar-split\.gz")
-_OF_A_POD = re.compile(r"k8s_.+-layer")
+_ID = regex(r"[0-9a-f]{64}")
+_TAR_SPLIT = regex(r"([0-9a-f]{64})\.tar-split\.gz")
+_OF_A_POD = regex(r"k8s_.+-layer")
 """What the layers of a Kubernetes runtime's containers are called."""
-_UNFINISHED = re.compile(r"\.tmp-.+")
+_UNFINISHED = regex(r"\.tmp-.+")
 
 
 def collect(store: Store) -> list[str]:

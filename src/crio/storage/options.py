@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from crio.base.errors import InvalidArgument
+from crio.base.regex import regex
 
 DEFAULT_GRAPHROOT = "/var/lib/containers/storage"
 DEFAULT_RUNROOT = "/run/containers/storage"
@@ -38,7 +39,7 @@ _KNOWN = {
 }
 _ANY = frozenset((*_EVERYWHERE, *(key for keys in _KNOWN.values() for key in keys)))
 _WITHOUT_EFFECT = frozenset(("override_kernel_check", "additionallayerstore", "sync"))
-_SIZE = re.compile(r"(\d{1,18})([kmgtpe]?)(?:i?b)?", re.IGNORECASE)
+_SIZE = regex(r"(\d{1,18})([kmgtpe]?)(?:i?b)?", re.IGNORECASE)
 _MASKS = {"shared": 0o755, "private": 0o700}
 
 

@@ -12,16 +12,17 @@ import contextlib
 import contextvars
 import os
 import random
-import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
+
+from crio.base.regex import regex
 
 KEPT = 2048
 MAX_TEXT = 1024
 """Characters of an attribute or error text."""
 
-_TRACEPARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(?:-.*)?")
+_TRACEPARENT = regex(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(?:-.*)?")
 _SAMPLED = 0x01
 
 

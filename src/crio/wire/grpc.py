@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import re
 import struct
 from urllib.parse import unquote_to_bytes
 
+from crio.base.regex import regex
+
 PREFIX_SIZE = 5
 _PREFIX = struct.Struct(">BI")
-_TIMEOUT = re.compile(r"[0-9]{1,8}[HMSmun]")
+_TIMEOUT = regex(r"[0-9]{1,8}[HMSmun]")
 _UNITS = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
 
 

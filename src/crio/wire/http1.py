@@ -8,18 +8,19 @@ request that breaks a rule is refused as a whole, and its connection cannot be u
 from __future__ import annotations
 
 import enum
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from http import HTTPStatus
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import msgspec
 
-_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_TARGET = re.compile(r"/[\x21-\x7e]*")
-_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
-_CHUNK_SIZE = re.compile(rb"[0-9A-Fa-f]{1,8}")
-_STATUS_LINE = re.compile(r"HTTP/1\.([01]) ([1-5][0-9]{2})(?: ([\t\x20-\x7e\x80-\xff]*))?")
+from crio.base.regex import regex
+
+_TOKEN = regex(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_TARGET = regex(r"/[\x21-\x7e]*")
+_VALUE = regex(r"[\t\x20-\x7e\x80-\xff]*")
+_CHUNK_SIZE = regex(rb"[0-9A-Fa-f]{1,8}")
+_STATUS_LINE = regex(r"HTTP/1\.([01]) ([1-5][0-9]{2})(?: ([\t\x20-\x7e\x80-\xff]*))?")
 _END_OF_HEAD = b"\r\n\r\n"
 
 

@@ -7,12 +7,11 @@ configuration and not decided here. Pure.
 
 from __future__ import annotations
 
-import re
-
 import msgspec
 
 from crio.base.errors import InvalidArgument
 from crio.base.ids import Digest, parse_digest
+from crio.base.regex import regex
 
 DEFAULT_DOMAIN = "docker.io"
 DEFAULT_TAG = "latest"
@@ -23,11 +22,11 @@ _LEGACY_DOMAIN = "index.docker.io"
 _OFFICIAL = "library/"
 
 _LABEL = r"(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9])"
-_DOMAIN = re.compile(rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[a-fA-F0-9:]+\])(?::[0-9]+)?")
+_DOMAIN = regex(rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[a-fA-F0-9:]+\])(?::[0-9]+)?")
 _COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
-_PATH = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*")
-_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
-_BARE_ID = re.compile(r"[a-f0-9]{64}")
+_PATH = regex(rf"{_COMPONENT}(?:/{_COMPONENT})*")
+_TAG = regex(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+_BARE_ID = regex(r"[a-f0-9]{64}")
 
 
 class Reference(msgspec.Struct, frozen=True):

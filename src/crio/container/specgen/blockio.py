@@ -9,7 +9,6 @@ from __future__ import annotations
 import glob
 import logging
 import os
-import re
 import stat
 from collections.abc import Mapping
 from typing import Any
@@ -19,6 +18,7 @@ from msgspec import Struct, field
 
 from crio.base.errors import InvalidArgument
 from crio.base.files import read_bounded
+from crio.base.regex import regex
 from crio.spec.oci_runtime import BlockIo, ThrottleDevice, WeightDevice
 
 log = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ CONTAINER_CLASS = "io.kubernetes.cri.blockio-class"
 
 MAX_FILE = 1 << 20
 _MAX_DEVICES = 1024
-_RATE = re.compile(r"(\d{1,15})([kMGT]?i?)(?:B|/s)?")
+_RATE = regex(r"(\d{1,15})([kMGT]?i?)(?:B|/s)?")
 _POWER = {
     "": 1,
     "k": 10**3,

@@ -5,7 +5,6 @@ The bookkeeping comes last, so that a pod cannot pass for another one by an anno
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 import msgspec
 
 from crio.api.runtime.v1 import api_pb2 as pb
+from crio.base.regex import regex
 from crio.container.specgen.input import ContainerInput
 from crio.spec.annotations import PLATFORM_RUNTIME_PATH, STOP_SIGNAL, TRACE_SYSCALL
 
@@ -20,7 +20,7 @@ PREFIX = "io.kubernetes.cri-o."
 _GRACE_PERIOD = "io.kubernetes.pod.terminationGracePeriod"
 _SECCOMP_PROGRAM = "run.oci.seccomp_bpf_data"
 """crun(1): it installs this filter, rather than spending most of its time on compiling `linux.seccomp`."""
-_SECONDS = re.compile(r"\d{1,10}")
+_SECONDS = regex(r"\d{1,10}")
 _encoder = msgspec.json.Encoder()
 
 

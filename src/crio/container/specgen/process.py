@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import posixpath
-import re
 from collections.abc import Iterator, Sequence
 
 from crio.base.errors import InvalidArgument
+from crio.base.regex import regex
 
 # A descriptor that leaks into the runtime would make such a directory one of the host (CVE-2024-21626). /dev/fd is a
 # link to /proc/self/fd that runtimes make.
-_DESCRIPTORS = re.compile(
-    r"/proc/(self|thread-self|\d+)(/task/\d+)?/(fd|cwd|root|map_files)(/.*)?|/dev/(fd|std\w+)(/.*)?"
-)
+_DESCRIPTORS = regex(r"/proc/(self|thread-self|\d+)(/task/\d+)?/(fd|cwd|root|map_files)(/.*)?|/dev/(fd|std\w+)(/.*)?")
 _MAX_PATH = 4096
 
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import re
 import signal
 from functools import lru_cache
 from typing import NamedTuple
 
 from crio.api.runtime.v1 import api_pb2 as pb
+from crio.base.regex import regex
 
 _RTMIN, _RTMAX = 34, 64
 _OTHER_NAMES = {"CLD": "CHLD", "IOT": "ABRT", "POLL": "IO"}
 # Not in every Python's enumeration.
 _EXTRA = {"STKFLT": 16}
-_REAL_TIME = re.compile(r"RT(MIN|MAX)(?:([+-]|PLUS|MINUS)(\d{1,2}))?")
+_REAL_TIME = regex(r"RT(MIN|MAX)(?:([+-]|PLUS|MINUS)(\d{1,2}))?")
 
 
 class StopSignal(NamedTuple):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import posixpath
-import re
 import stat
 
 from crio.base.errors import CrioError, FailedPrecondition
 from crio.base.files import read_bounded
+from crio.base.regex import regex
 from crio.container.specgen.plan import MakeLink, Notes, RemoveFile
 from crio.linux.openat2 import open_in_root
 from crio.spec.oci_runtime import Mount
@@ -16,7 +16,7 @@ from crio.spec.oci_runtime import Mount
 _ZONES = "/usr/share/zoneinfo"
 _LOCALTIME = "/etc/localtime"
 _LIMIT = 1 << 20
-_NAME = re.compile(r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*")
+_NAME = regex(r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*")
 
 
 def timezone_mounts(zone: str, root_fd: int, *, read_only: bool, notes: Notes) -> list[Mount]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 
 from crio.base.errors import InvalidArgument
+from crio.base.regex import regex
 from crio.spec.annotations import UMASK, find
 
-_OCTAL = re.compile(r"[0-7]{1,4}")
+_OCTAL = regex(r"[0-7]{1,4}")
 
 
 def umask(annotations: Mapping[str, str]) -> int | None:

@@ -12,7 +12,6 @@ import contextlib
 import fcntl
 import logging
 import os
-import re
 import stat
 import threading
 import time
@@ -21,6 +20,7 @@ from collections.abc import Iterator
 import msgspec
 
 from crio.base.ids import Digest
+from crio.base.regex import regex
 
 log = logging.getLogger(__name__)
 
@@ -32,8 +32,8 @@ MIN_FREE_SHARE = 0.1
 """Of the file system, which the pieces leave alone."""
 _JOURNAL = ".ranges"
 _MAX_JOURNAL = 4 << 20
-_NAME = re.compile(r"sha(?:256|512)-[0-9a-f]{64,128}")
-_LINE = re.compile(rb"(\d{1,18}) (\d{1,18})\n")
+_NAME = regex(r"sha(?:256|512)-[0-9a-f]{64,128}")
+_LINE = regex(rb"(\d{1,18}) (\d{1,18})\n")
 _NOTE_EVERY = 1 << 18
 """Bytes after which a range is noted: so many are lost by a kill."""
 

@@ -6,16 +6,16 @@ off as another's. Pure.
 
 from __future__ import annotations
 
-import re
 from typing import TypeAlias
 
 from msgspec import Struct
 
 from crio.base.errors import CrioError
+from crio.base.regex import regex
 from crio.wire import reference
 from crio.wire.reference import Reference
 
-_PREFIX = re.compile(r"[A-Za-z0-9\[][A-Za-z0-9.:\-\[\]]*(?:/[a-z0-9._\-]+)*")
+_PREFIX = regex(r"[A-Za-z0-9\[][A-Za-z0-9.:\-\[\]]*(?:/[a-z0-9._\-]+)*")
 
 
 class _Form(Struct, frozen=True, forbid_unknown_fields=True, tag_field="type", rename="camel"):
