@@ -20,7 +20,6 @@ UNSUPPORTED: Mapping[str, str] = {
     "crio.runtime.rdt_config_file": "cache and memory bandwidth classes are not applied",
     "crio.runtime.uid_mappings": "containers run in the host's user namespace unless the pod asks for its own",
     "crio.runtime.gid_mappings": "containers run in the host's user namespace unless the pod asks for its own",
-    "crio.runtime.separate_pull_cgroup": "images are pulled in the daemon's cgroup",
     "crio.image.auto_reload_registries": "registries.conf is read again for each pull anyway",
     "crio.nri.nri_plugin_dir": _NO_NRI,
     "crio.nri.nri_listen": _NO_NRI,

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from crio.base.regex import regex
 from crio.config.annotations import check_allowed
 from crio.config.problem import Problem, Source
 from crio.config.tables.observability import COLLECTORS, POD_METRICS
@@ -18,9 +19,9 @@ MAX_CPUS = 8192
 _LIMITS = frozenset(
     "as core cpu data fsize locks memlock msgqueue nice nofile nproc rss rtprio rttime sigpending stack".split()
 )
-_CAPABILITY = re.compile(r"(?:CAP_)?[A-Z][A-Z_]+")
-_SYSCTL = re.compile(r"[A-Za-z0-9_./-]+=[^+\x00-\x1f]*")
-_METRIC_PREFIX = re.compile(r"^(?:container_runtime_)?(?:crio_)?")
+_CAPABILITY = regex(r"(?:CAP_)?[A-Z][A-Z_]+")
+_SYSCTL = regex(r"[A-Za-z0-9_./-]+=[^+\x00-\x1f]*")
+_METRIC_PREFIX = regex(r"^(?:container_runtime_)?(?:crio_)?")
 
 
 def check_values(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -45,6 +46,12 @@ def check_together(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             "crio.metrics.metrics_cert" if cert else "crio.metrics.metrics_key",
             ("needs metrics_key" if cert else "needs metrics_cert"),
         )
+    group = values.get("crio.runtime.separate_pull_cgroup", "")
+    manager = values.get("crio.runtime.cgroup_manager", "systemd")
+    is_path, is_slice = group.startswith("/"), group.endswith(".slice")
+    if is_path is not is_slice and is_path is (manager == "systemd"):
+        form = "a slice" if manager == "systemd" else "a path"
+        yield "crio.runtime.separate_pull_cgroup", f'must be "pod" or {form} with cgroup_manager {manager}: "{group}"'
 
 
 def check_workload(name: str, workload: Mapping[str, Any]) -> str:
@@ -240,8 +247,10 @@ def _pod_metrics(names: tuple[str, ...]) -> None:
 
 
 def _pull_cgroup(name: str) -> None:
-    if name not in ("", "pod") and not name.endswith(".slice"):
-        raise ValueError(f'must be "pod" or a slice, but is "{name}"')
+    is_path = name.startswith("/") and ".." not in name.split("/") and not name.endswith(".slice")
+    is_slice = name.endswith(".slice") and "/" not in name
+    if name not in ("", "pod") and not is_path and not is_slice:
+        raise ValueError(f'must be "pod", a slice (with systemd) or a path (with cgroupfs), but is "{name}"')
 
 
 def _per_million(rate: int) -> None:

@@ -16,6 +16,7 @@ async def pull_image(node: Node, request: pb.PullImageRequest, context: Context)
         request.image.image,
         credentials(request.auth),
         namespace=request.sandbox_config.metadata.namespace,
+        cgroup_parent=request.sandbox_config.linux.cgroup_parent,
         deadline=context.deadline,
     )
     return pb.PullImageResponse(image_ref=image.id)

@@ -49,6 +49,7 @@ from crio.runtime.handlers import Runtimes
 from crio.sandbox.labels import PodLabels
 from crio.sandbox.manager import SandboxManager, SandboxSettings
 from crio.sandbox.port_forward import PodConnector
+from crio.sandbox.pull_groups import WorkerGroups
 from crio.security import apparmor
 from crio.security.host import gather
 from crio.security.seccomp import SeccompProfiles
@@ -182,6 +183,7 @@ class Daemon:
             self._jobs, self._sandboxes, self._maker, self._events, self._observation.metrics
         )
         self._sandboxes.containers = self._containers
+        self._images.workers.groups = WorkerGroups(self._sandboxes.groups, self._cgroups)
         self._images.artifacts.user_of = lambda artifact_id: user_of_artifact(self._containers, artifact_id)
         self._sandboxes.tell = lambda kind, sandbox: self._events.tell(kind, sandbox.id, sandbox)
         notifiers.stop = self._containers.stop_soon

@@ -32,8 +32,8 @@ from crio.image.records import ImageInfo, make_info
 from crio.image.transfer.kept import KeptBlobs
 from crio.image.trust.policy import Policies, references
 from crio.image.use import UseCheck
-from crio.image.worker.client import WorkerClient
 from crio.image.worker.messages import NODE_TRANSPORTS, Load, Pull, Settings, StoredImage, Update
+from crio.image.worker.pool import WorkerPool
 from crio.storage.records import ImageRecord
 from crio.storage.store import Store
 from crio.wire import reference
@@ -69,7 +69,7 @@ class ImageService:
         self._store = store
         self._executor = executor
         self._jobs = jobs or JobTable()
-        self._worker = WorkerClient(msgspec.json.encode(store.options))
+        self.workers = WorkerPool(msgspec.json.encode(store.options))
         self._pulls: dict[str, PullUnderWay] = {}
         self._known: dict[str, tuple[ImageRecord, ImageInfo]] = {}
         self._artifact_stores = config.runtime.additional_artifact_stores
@@ -84,7 +84,8 @@ class ImageService:
         self._policies = Policies(image.signature_policy, image.signature_policy_dir)
         temporary = image.big_files_temporary_dir or os.path.join(self._store.options.graphroot, "tmp")
         self._kept = KeptBlobs(os.path.join(temporary, _KEPT))
-        self._use = UseCheck(self._worker, self._policies, self._settings())
+        self._pull_cgroup = config.runtime.separate_pull_cgroup
+        self._use = UseCheck(self.workers, self._policies, self._settings())
         self._pins = Pins((*image.pinned_images, image.pause_image))
         self._known.clear()
 
@@ -93,23 +94,9 @@ class ImageService:
         await self._executor.run(self._kept.clean)
 
     async def stop(self) -> None:
-        """Cancel all pulls and wait for the worker's end."""
-        await self._worker.stop()
+        """Cancel all pulls and wait for the workers' end."""
+        await self.workers.stop()
         await self._jobs.stop(_STOP_GRACE)
-
-    @property
-    def worker_pid(self) -> int | None:
-        """The image worker's process id while it runs."""
-        return self._worker.pid
-
-    @property
-    def worker_idle(self) -> float:
-        """Seconds without work after which the image worker leaves."""
-        return self._worker.idle
-
-    @worker_idle.setter
-    def worker_idle(self, seconds: float) -> None:
-        self._worker.idle = seconds
 
     # Questions
 
@@ -190,10 +177,12 @@ class ImageService:
         auth: Credentials | None = None,
         *,
         namespace: str = "",
+        cgroup_parent: str = "",
         on_progress: OnProgress | None = None,
         deadline: float | None = None,
     ) -> ImageInfo:
-        """Get an image into the store. `namespace` is the pod's; `deadline` is in the event loop's time.
+        """Get an image into the store. `namespace` and `cgroup_parent` are the pod's; `deadline` is in the event loop's
+        time.
 
         Raises InvalidArgument for a bad name, NotFound, CredentialsRefused, RegistryUnavailable, BadImage, BadContent,
         and Unavailable if the worker came to an end.
@@ -204,11 +193,12 @@ class ImageService:
         self._check_policy(request.image, namespace)
         if (ready := self._in_additional_store(request.image)) is not None:
             return ready
-        identity = (request.image, auth.plain().fingerprint if auth else b"", namespace)
+        group = cgroup_parent if self._pull_cgroup == "pod" else self._pull_cgroup
+        identity = (request.image, auth.plain().fingerprint if auth else b"", namespace, group)
         key = "image:" + hashlib.sha256(msgspec.json.encode(identity)).hexdigest()
 
         async def work(on_update: Callable[[Update], None]) -> tuple[StoredImage, ...]:
-            return await self._worker.pull(request, on_update)
+            return await self.workers.pull(request, on_update, group)
 
         stored = await self._run("PullImage", name, namespace, key, work, on_progress, deadline)
         return self.resolve(stored[0].id)
@@ -230,7 +220,7 @@ class ImageService:
         key = "load:" + hashlib.sha256(msgspec.json.encode(request)).hexdigest()
 
         async def work(on_update: Callable[[Update], None]) -> tuple[StoredImage, ...]:
-            return await self._worker.load(request, on_update)
+            return await self.workers.load(request, on_update)
 
         stored = await self._run("LoadImage", path, "", key, work, on_progress, deadline)
         return [self.resolve(image.id) for image in stored]

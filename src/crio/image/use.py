@@ -10,11 +10,11 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
+from typing import Protocol
 
 from crio.base.errors import CrioError
 from crio.image.records import ImageInfo
 from crio.image.trust.policy import Policies, Policy, Stamp, need_signatures, stamp_of, stamp_of_keys
-from crio.image.worker.client import WorkerClient
 from crio.image.worker.messages import Settings, Verify
 from crio.wire.reference import Reference
 
@@ -23,10 +23,16 @@ _MAX_REMEMBERED = 1000
 _MAX_KEY_FILES = 100
 
 
+class Verifier(Protocol):
+    """The image worker, as far as it is needed here."""
+
+    async def verify(self, request: Verify) -> None: ...
+
+
 class UseCheck:
     """For the event loop's thread."""
 
-    def __init__(self, worker: WorkerClient, policies: Policies, settings: Settings) -> None:
+    def __init__(self, worker: Verifier, policies: Policies, settings: Settings) -> None:
         self._worker = worker
         self._policies = policies
         self._settings = settings

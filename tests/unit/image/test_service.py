@@ -261,7 +261,7 @@ async def test_a_killed_worker_is_a_clear_error(node: Node, plain: RunningRegist
         pull = asyncio.create_task(node.service.pull("example.com/team/second:1"))
         while not any(p.bytes_done for p in node.service.pulls()):
             await asyncio.sleep(0.02)
-        pid = node.service.worker_pid
+        pid = node.service.workers.pid()
         assert pid is not None
         os.kill(pid, signal.SIGKILL)
         with pytest.raises(Unavailable, match=r"SIGKILL; try again"):
@@ -283,7 +283,7 @@ async def test_a_killed_workers_pull_goes_on_where_it_was(node: Node, plain: Run
         while not any(layer.done > 2_000_000 for status in node.service.pulls() for layer in status.layers.values()):
             assert not pull.done()
             await asyncio.sleep(0.01)
-        worker = node.service.worker_pid
+        worker = node.service.workers.pid()
         assert worker is not None
         os.kill(worker, signal.SIGKILL)
         with pytest.raises(Unavailable, match="SIGKILL"):
@@ -322,7 +322,7 @@ async def test_stop_ends_pulls_and_leaves_nothing(node: Node, plain: RunningRegi
         pull = asyncio.create_task(node.service.pull("example.com/team/second:1"))
         while not any(p.bytes_done for p in node.service.pulls()):
             await asyncio.sleep(0.02)
-        pid = node.service.worker_pid
+        pid = node.service.workers.pid()
         assert pid is not None
         await node.service.stop()
         with pytest.raises(Cancelled):
@@ -430,15 +430,15 @@ def _saved(layout: str, directory: Path) -> str:
 
 async def test_the_worker_leaves_when_idle_and_comes_back(node: Node) -> None:
     service = node.make()
-    service.worker_idle = 0.2
+    service.workers.main.idle = 0.2
     await service.pull("example.com/team/first:1")
-    pid = service.worker_pid
+    pid = service.workers.pid()
     assert pid is not None
     while os.path.exists(f"/proc/{pid}"):
         await asyncio.sleep(0.05)
-    assert service.worker_pid is None
+    assert service.workers.pid() is None
     await service.pull("example.com/team/second:1")
-    assert service.worker_pid not in (None, pid)
+    assert service.workers.pid() not in (None, pid)
     await service.stop()
 
 
@@ -474,7 +474,7 @@ async def test_the_worker_dies_with_the_daemon(node: Node, plain: RunningRegistr
         "async def main():\n"
         "    store = Store.open(StoreOptions(sys.argv[1], sys.argv[2], sync=False))\n"
         "    service = ImageService(Config(), store, Executor('daemon', 1))\n"
-        "    seen = lambda p: print(service.worker_pid, flush=True) if any(l.done for l in p.layers) else None\n"
+        "    seen = lambda p: print(service.workers.pid(), flush=True) if any(l.done for l in p.layers) else None\n"
         "    await service.pull('example.com/team/second:1', on_progress=seen)\n"
         "asyncio.run(main())\n"
     )

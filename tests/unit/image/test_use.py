@@ -14,7 +14,6 @@ from crio.image.errors import SignatureValidationFailed
 from crio.image.records import ImageInfo
 from crio.image.trust.policy import Policies
 from crio.image.use import UseCheck
-from crio.image.worker.client import WorkerClient
 from crio.image.worker.messages import Settings, Verify
 from crio.spec import oci_image
 from crio.wire import reference
@@ -24,7 +23,7 @@ ACCEPT: dict[str, Any] = {"type": "insecureAcceptAnything"}
 REJECT: dict[str, Any] = {"type": "reject"}
 
 
-class Worker(WorkerClient):
+class Worker:
     """Notes what it is asked, and finds everything good."""
 
     def __init__(self) -> None:

@@ -215,7 +215,8 @@ class Runtime(Struct, frozen=True):
     separate_pull_cgroup: Annotated[
         str,
         Key(
-            'Cgroup in which images are pulled: a slice, or "pod"; with cgroup_manager systemd only.',
+            "Cgroup in which a process of its own pulls images: a slice (with cgroup_manager cgroupfs a path), or "
+            '"pod" for that of the pod that needs the image. Empty: the daemon\'s.',
             env="PULL_IN_A_CGROUP",
         ),
     ] = ""

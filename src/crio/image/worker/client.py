@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from typing import Protocol
 
 import msgspec
 
@@ -49,17 +50,37 @@ class _Call(msgspec.Struct):
 class _Running(msgspec.Struct):
     child: subprocess.Popen[bytes]
     connection: socket.socket
+    entering: asyncio.Lock
+    placed: bool
+
+
+class Place(Protocol):
+    """Where a worker runs, if not in the daemon's control group."""
+
+    async def enter(self, pid: int) -> None:
+        """Bring a worker there, before it does anything; again is fine. Raises CrioError."""
+
+    async def leave(self, pid: int) -> None:
+        """The worker has ended."""
 
 
 class WorkerClient:
     """Sends requests to the worker; any number at a time. To be used from the event loop's thread."""
 
-    def __init__(self, store_options: bytes, *, environ: Mapping[str, str] | None = None, idle: float = IDLE_SECONDS):
+    def __init__(
+        self,
+        store_options: bytes,
+        *,
+        environ: Mapping[str, str] | None = None,
+        idle: float = IDLE_SECONDS,
+        place: Place | None = None,
+    ) -> None:
         """`store_options`: JSON of the StoreOptions. `environ` (default: this process's) brings proxies and file
         locations; `idle`: seconds without work after which the worker may go."""
         self._options = store_options
         self._environ = dict(os.environ if environ is None else environ)
         self.idle = idle
+        self._place = place
         self._running: _Running | None = None
         self._calls: dict[int, _Call] = {}
         self._last_id = 0
@@ -71,6 +92,11 @@ class WorkerClient:
     def pid(self) -> int | None:
         """The worker's process id while it runs."""
         return self._running.child.pid if self._running else None
+
+    @property
+    def unused(self) -> bool:
+        """Whether it has no process and nothing to do, and may be forgotten."""
+        return self._running is None and not self._calls and not self._scope
 
     async def pull(self, request: Pull, on_update: OnUpdate) -> tuple[StoredImage, ...]:
         """Raises what the worker's job raised; Unavailable if the worker itself came to an end."""
@@ -102,12 +128,16 @@ class WorkerClient:
         call = self._calls[number] = _Call(loop.create_future(), on_update)
         try:
             running = call.running = self._ensure_running()
+            if self._place is not None:
+                await self._enter(running, self._place)
+                if call.answer.done():
+                    return call.answer.result()
             await loop.sock_sendall(running.connection, data)
             return await call.answer
         except OSError as error:
             raise Unavailable(f"cannot reach the image worker: {error}; try again") from None
         except asyncio.CancelledError:
-            self._send_cancel(number)
+            self._send_cancel(call.running, number)
             raise
         finally:
             self._calls.pop(number, None)
@@ -135,9 +165,15 @@ class WorkerClient:
                 raise
             finally:
                 theirs.close()
-            self._running = _Running(child, ours)
+            self._running = _Running(child, ours, asyncio.Lock(), placed=False)
             asyncio.get_running_loop().add_reader(ours, self._readable, self._running)
         return self._running
+
+    async def _enter(self, running: _Running, place: Place) -> None:
+        async with running.entering:
+            if not running.placed:
+                await place.enter(running.child.pid)
+                running.placed = True
 
     def _environment(self) -> dict[str, str]:
         kept = {name: value for name, value in self._environ.items() if name not in _NOT_INHERITED}
@@ -176,6 +212,7 @@ class WorkerClient:
         how = f"exit code {code}" if code >= 0 else f"signal {signal_name(-code)}"
         error = Unavailable(f"cannot finish the pull: the image worker ended by {how}; try again")
         self._fail([call for call in self._calls.values() if call.running is running], error)
+        await self._leave(running)
 
     def _arm_idle_timer(self) -> None:
         if self._running is None or self._calls or self._idle_timer is not None or self._stopped:
@@ -212,15 +249,20 @@ class WorkerClient:
         except TimeoutError:
             log.warning("the image worker did not leave by itself within %g s", _LEAVE_SECONDS)
             await kill_and_reap(running.child)
+        await self._leave(running)
+
+    async def _leave(self, running: _Running) -> None:
+        if self._place is not None:
+            await self._place.leave(running.child.pid)
 
     def _fail(self, calls: list[_Call], error: CrioError) -> None:
         for call in calls:
             if not call.answer.done():
                 call.answer.set_exception(error)
 
-    def _send_cancel(self, number: int) -> None:
-        if self._running is not None:
+    def _send_cancel(self, running: _Running | None, number: int) -> None:
+        if running is not None and running is self._running:
             try:
-                self._running.connection.send(encode(Cancel(number, "it was cancelled")))
+                running.connection.send(encode(Cancel(number, "it was cancelled")))
             except OSError:
                 log.warning("cannot tell the image worker to cancel a pull")
