@@ -317,3 +317,21 @@ async def test_what_is_left_of_a_failed_create_is_removed_later(node: Node) -> N
     assert len(os.listdir(left)) == 1
     assert await node.containers() == []
     await until(lambda: os.listdir(left) == [])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("node", ["crun"], indirect=True)
+async def test_a_monitor_that_hangs_does_not_keep_the_daemon_down(node: Node) -> None:
+    pod_config = node.host_network(node.pod_config())
+    pod = await node.run_pod(pod_config)
+    container = await node.create(pod, node.container_config(["sh", "-c", "sleep 1; exit 7"]), pod_config)
+    await node.start_container(container)
+    monitor = int((node.root / "state" / "containers" / container / "conmon.pid").read_text())
+    os.kill(monitor, signal.SIGSTOP)
+    try:
+        node.kill()
+        await restart(node)
+        assert (await node.status(container)).state == pb.CONTAINER_RUNNING
+    finally:
+        os.kill(monitor, signal.SIGCONT)
+    assert (await node.wait_exited(container)).exit_code == 7

@@ -14,7 +14,7 @@ from crio.base.errors import Cancelled, FailedPrecondition, Internal, ResourceEx
 from crio.base.files import read_bounded
 from crio.base.process import wait_readable
 from crio.conmon.connection import Connection, connect
-from crio.conmon.errors import MonitorGone
+from crio.conmon.errors import MonitorGone, MonitorUnavailable
 from crio.conmon.exitrecord import ExitRecord
 from crio.conmon.packets import Packet
 from crio.conmon.record import ATTACH_SOCKET, CONTROL_SOCKET, PID_FILE
@@ -76,8 +76,13 @@ class Monitor:
         pid = _read_pid(f"{bundle}/{PID_FILE}")
         try:
             connection = Connection(connect(bundle, CONTROL_SOCKET))
-        except OSError:
+        except (FileNotFoundError, NotADirectoryError, ConnectionRefusedError):
             connection = None
+        except OSError as error:
+            # Whoever is asked for the hundredth time and has never answered (EAGAIN) has not ended for that.
+            raise MonitorUnavailable(
+                f"cannot reach the monitor of container {container_id}: {error.strerror}"
+            ) from None
         if connection is not None:
             try:
                 await connection.request("watch", {"log_news": True}, _TIMEOUT)

@@ -515,8 +515,8 @@ class ContainerMaker:
 
     # Recovery
 
-    async def reconnect(self, container: Container) -> tuple[Monitor | None, ExitRecord | None]:
-        """The container's monitor, or how the container ended while no daemon looked."""
+    async def reconnect(self, container: Container) -> tuple[Monitor, ExitRecord | None]:
+        """The container's monitor, and how the container ended if it did. MonitorUnavailable if the monitor hangs."""
         monitor = await Monitor.connect(container.id, container.directory)
         record = container.record
         if record.starting_at and not (record.started_at or record.start_error):

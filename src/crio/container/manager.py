@@ -28,6 +28,9 @@ from crio.sandbox.manager import SandboxManager
 
 log = logging.getLogger(__name__)
 
+_MONITOR_RETRY = 5.0
+"""Seconds between two attempts to reach a monitor that does not answer."""
+
 
 class ExitObserver(Protocol):
     """Counts what happened to containers."""
@@ -107,6 +110,29 @@ class ContainerManager:
             if container.exit.monitor_lost:
                 self._monitor_lost(container)
             container.exited.set()
+
+    def adopt_unreached(self, container: Container) -> None:
+        """Take in a container whose monitor does not answer now. It is asked again until it does, or has ended."""
+        self.adopt(container, None)
+        self._watchers.spawn(container.short_id, self._reach(container))
+
+    async def _reach(self, container: Container) -> None:
+        while container.id in self._by_id:
+            try:
+                monitor, ended = await self._maker.reconnect(container)
+            except CrioError as error:
+                log.debug("container %s: %s", container.short_id, error.message)
+                await asyncio.sleep(_MONITOR_RETRY)
+                continue
+            if container.id not in self._by_id:
+                monitor.close()
+                return
+            log.info("the monitor of container %s answers again", container.short_id)
+            container.exit = ended
+            self.adopt(container, monitor)
+            if ended is not None:
+                self._tell(pb.CONTAINER_STOPPED_EVENT, container)
+            return
 
     async def _watch(self, container: Container, monitor: Monitor) -> None:
         ended = await monitor.wait()

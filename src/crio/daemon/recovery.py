@@ -122,9 +122,14 @@ class Recovery:
             if not record.complete or self._sandboxes.find(record.sandbox_id) is None:
                 self._found.undone += await self._maker.undo_or_keep(container)
                 return
-            monitor, container.exit = await self._maker.reconnect(container)
-            self._containers.adopt(container, monitor)
             self._found.containers += 1
+            try:
+                monitor, container.exit = await self._maker.reconnect(container)
+            except CrioError as error:
+                log.warning("container %s goes on, but: %s; it is asked again", container.short_id, error.message)
+                self._containers.adopt_unreached(container)
+            else:
+                self._containers.adopt(container, monitor)
 
     async def _sweep_storage(self) -> None:
         for container_id, owner, pod in await self._maker.stored_containers():
