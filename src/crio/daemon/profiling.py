@@ -15,6 +15,9 @@ from typing import TYPE_CHECKING, Any
 from crio.base.errors import FailedPrecondition, InvalidArgument, Unavailable
 
 if TYPE_CHECKING:
+    import cProfile
+    import pstats
+
     from crio.rpc.http_connection import HttpHandler
 
 log = logging.getLogger(__name__)
@@ -24,6 +27,9 @@ MAX_SECONDS = 300
 _FRAMES = 10
 
 _running = False
+# An interpreter makes one profile at a time: that of --profile-cpu pauses while another is made, which is added to it.
+_whole: cProfile.Profile | None = None
+_apart: pstats.Stats | None = None
 
 
 @contextlib.contextmanager
@@ -39,16 +45,22 @@ def profiled(flags: Mapping[str, Any]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _cpu_into(path: str) -> Iterator[None]:
+    global _whole, _apart
     import cProfile
+    import pstats
 
-    profile = cProfile.Profile()
+    profile = _whole = cProfile.Profile()
     profile.enable()
     try:
         yield
     finally:
         profile.disable()
+        stats = pstats.Stats(profile)
+        if _apart is not None:
+            stats.add(_apart)
+        _whole = _apart = None
         with _reported(path):
-            profile.dump_stats(path)
+            stats.dump_stats(path)
 
 
 @contextlib.contextmanager
@@ -78,7 +90,7 @@ async def cpu_profile(seconds_text: str) -> str:
 
     Raises InvalidArgument for a time that is no number from 1 to 300, FailedPrecondition while another profile is made.
     """
-    global _running
+    global _running, _apart
     import cProfile  # lazy: only for whoever looks for what is slow
     import pstats
 
@@ -88,18 +100,36 @@ async def cpu_profile(seconds_text: str) -> str:
     if _running:
         raise FailedPrecondition("cannot profile: another profile is being made; try again when it is done")
     profile = cProfile.Profile()
+    out = io.StringIO()
     _running = True
     try:
-        profile.enable()
-        await asyncio.sleep(int(text))
+        with _whole_paused():
+            profile.enable()
+            try:
+                await asyncio.sleep(int(text))
+            finally:
+                profile.disable()
+            stats = pstats.Stats(profile, stream=out)  # ends all profiling once more, so within the pause
     except ValueError as error:
         raise FailedPrecondition(f"cannot profile: {error}") from None
     finally:
-        profile.disable()
         _running = False
-    out = io.StringIO()
-    pstats.Stats(profile, stream=out).sort_stats("cumulative").print_stats(80)
+    stats.sort_stats("cumulative").print_stats(80)
+    if _whole is not None:
+        _apart = stats if _apart is None else _apart.add(stats)
     return out.getvalue()
+
+
+@contextlib.contextmanager
+def _whole_paused() -> Iterator[None]:
+    whole = _whole
+    if whole is not None:
+        whole.disable()
+    try:
+        yield
+    finally:
+        if whole is not None and whole is _whole:
+            whole.enable()
 
 
 async def serve_profiles(handler: HttpHandler, port_text: str) -> asyncio.Server:

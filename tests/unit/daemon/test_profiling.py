@@ -40,6 +40,28 @@ async def test_one_profile_at_a_time() -> None:
     assert "cumulative" in await first
 
 
+def test_a_profile_that_is_asked_for_is_in_the_file_too(tmp_path: Path) -> None:
+    def before() -> None: ...
+    def meanwhile() -> None: ...
+    def after() -> None: ...
+
+    async def main() -> str:
+        before()
+        asked = asyncio.create_task(cpu_profile("1"))
+        await asyncio.sleep(0.05)
+        meanwhile()
+        table = await asked
+        after()
+        return table
+
+    with profiled({"profile-cpu": str(tmp_path / "cpu")}):
+        table = asyncio.run(main())
+    whole = str(pstats.Stats(str(tmp_path / "cpu")).stats)  # type: ignore[attr-defined]
+    assert "meanwhile" in table
+    assert "before" not in table
+    assert all(f"'{name}'" in whole for name in ("before", "meanwhile", "after"))
+
+
 @pytest.mark.parametrize("seconds", ["0", "-1", "301", "x", "1.5", "²"])
 async def test_times_that_are_none(seconds: str) -> None:
     with pytest.raises(InvalidArgument, match="from 1 to 300"):
