@@ -36,7 +36,9 @@ def kernel_mounts(
         mounts.append(Mount(CGROUP, "cgroup", "cgroup", [*_KERNEL, "rw", "relatime", "rslave"]))
         return mounts
     if host_network and user_namespace:
-        mounts.append(Mount("/sys", "bind", "/sys", [*_KERNEL, "rro" if recursive_read_only else "ro", "rbind"]))
+        # Private: crun clones it on the host, and what it mounts below would cover the host's /sys/fs/cgroup.
+        mode = "rro" if recursive_read_only else "ro"
+        mounts.append(Mount("/sys", "bind", "/sys", [*_KERNEL, mode, "rbind", "rprivate"]))
     else:
         mounts.append(Mount("/sys", "sysfs", "sysfs", [*_KERNEL, "ro"]))
     mounts.append(Mount(CGROUP, "cgroup", "cgroup", [*_KERNEL, "relatime", "rw" if cgroup_writable else "ro"]))

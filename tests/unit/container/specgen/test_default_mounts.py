@@ -34,6 +34,7 @@ def test_writable_cgroup() -> None:
 def test_host_network_in_a_user_namespace_cannot_mount_sysfs() -> None:
     mounts = kernel(host_network=True, user_namespace=True)
     assert (mounts["/sys"].type, "ro" in mounts["/sys"].options) == ("bind", True)
+    assert "rprivate" in mounts["/sys"].options
     assert "rro" in kernel(host_network=True, user_namespace=True, recursive_read_only=True)["/sys"].options
     assert kernel(host_network=True)["/sys"].type == "sysfs"
 
