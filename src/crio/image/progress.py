@@ -7,11 +7,13 @@ import threading
 
 import msgspec
 
+_MAX_MEDIA_TYPE = 128
+"""Characters that are told of it: RFC 6838 has no longer ones, but an image may."""
+
 
 class LayerState(enum.StrEnum):
     WAITING = "waiting"
     FETCHING = "fetching"
-    UNPACKING = "unpacking"
     DONE = "done"
     EXISTS = "exists"
 
@@ -56,7 +58,7 @@ class Progress:
         with self._lock:
             known = self._layers.setdefault(digest, LayerProgress(digest, size))
             known.size = size or known.size
-            known.media_type = media_type or known.media_type
+            known.media_type = media_type[:_MAX_MEDIA_TYPE] or known.media_type
             known.state = state
             if state in (LayerState.DONE, LayerState.EXISTS) and known.size:
                 known.done = known.size

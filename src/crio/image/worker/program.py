@@ -14,7 +14,7 @@ import time
 
 import msgspec
 
-from crio.base.errors import CrioError, Internal, ResourceExhausted
+from crio.base.errors import CrioError, Internal, InvalidArgument, ResourceExhausted
 from crio.base.failpoints import failpoint
 from crio.image.cancellation import Cancellation
 from crio.image.copy import Copier
@@ -42,6 +42,8 @@ log = logging.getLogger(__name__)
 
 _UPDATE_INTERVAL = 0.1
 _LEAVE_SECONDS = 5.0
+_LAYERS_PER_UPDATE = 100
+"""An image may have 500, and all of them do not go into one packet if their names are long."""
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -116,13 +118,20 @@ class Program:
 
     def _send_progress(self, number: int, job: _Job) -> None:
         layers, stage = job.progress.take_changes()
-        if layers or stage:
-            self._send(Update(number, layers, stage))
+        if stage:
+            self._send(Update(number, [], stage))
+        for start in range(0, len(layers), _LAYERS_PER_UPDATE):
+            self._send(Update(number, layers[start : start + _LAYERS_PER_UPDATE]))
 
     def _send(self, reply: Reply) -> None:
         try:
+            data = encode(reply)
+        except InvalidArgument:
+            # Whoever waits must hear of the end. Updates are never so long.
+            data = encode(failure(reply.id, Internal("cannot tell all that was done: there are too many images")))
+        try:
             with self._sending:
-                self._connection.send(encode(reply))
+                self._connection.send(data)
         except OSError:
             # The daemon has gone: the main thread is about to see it.
             pass
