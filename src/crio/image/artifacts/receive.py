@@ -81,7 +81,7 @@ def receive(
         progress.enter(Stage.COMMIT)
         for blob, data in ((parse_digest(manifest.config.digest), config), (digest, raw)):
             fd = _unnamed(layout, stack)
-            os.write(fd, data)
+            _write(fd, data)
             received.append((blob, fd))
         for _, fd in received:
             os.fsync(fd)
@@ -138,9 +138,7 @@ def _receive(
             if total > layer.size:
                 break
             hasher.update(chunk)
-            view = memoryview(chunk)
-            while view:
-                view = view[os.write(fd, view) :]
+            _write(fd, chunk)
             progress.received(layer.digest, total)
     found = f"{hasher.name}:{hasher.hexdigest()}"
     if total != layer.size or found != blob:
@@ -156,6 +154,13 @@ def _unnamed(layout: ArtifactLayout, stack: contextlib.ExitStack) -> int:
     stack.callback(os.close, fd)
     os.fchmod(fd, 0o644)
     return fd
+
+
+def _write(fd: int, data: bytes) -> None:
+    """All of it: a disk that is nearly full takes a part, and says so only at the next write."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
 
 
 def _give_name(fd: int, path: str) -> None:

@@ -20,6 +20,7 @@ from crio.image.errors import BadContent
 from crio.image.progress import Progress
 from crio.image.source.base import StoredContent
 from crio.image.trust.signatures import SimpleSignature, unpack
+from crio.linux.mount import mount, umount
 from crio.spec import docker_image, oci_image
 from crio.spec.oci_image import Descriptor, Manifest
 
@@ -124,6 +125,23 @@ def broken() -> list[tuple[Source, type[CrioError]]]:
     config.blobs[digest_of(b"{}")] = b"[]"
     return [(wrong, BadContent), (long, BadContent), (cut, BadContent), (config, BadContent),
             (Source(b"content", size=MAX_BLOB), ResourceExhausted)]  # fmt: skip
+
+
+@pytest.mark.root
+def test_a_manifest_that_fits_only_in_part_is_not_stored(tmp_path: Path) -> None:
+    place = tmp_path / "small"
+    place.mkdir()
+    mount("tmpfs", str(place), "tmpfs", data="size=1m")
+    try:
+        layout = ArtifactLayout(str(place / "artifacts"))
+        source = Source(b"content")
+        source.raw += b" " * (2 << 20)
+        with pytest.raises(OSError, match="No space left"):
+            take(layout, source, NAME)
+        assert layout.all() == []
+        assert os.listdir(f"{layout.root}/blobs/sha256") == []
+    finally:
+        umount(str(place))
 
 
 @pytest.mark.parametrize("number", range(5))
