@@ -43,9 +43,6 @@ class ContainerStore:
         """The index file of a new record: the volatile one only in stores where it is in use already."""
         return VOLATILE if self._transient or (volatile and os.path.exists(self._volatile_path)) else STABLE
 
-    def data_directory(self, id: str) -> str:
-        return os.path.join(self._directory, id)
-
     def directory(self, id: str) -> str:
         """The engine's directory, made if it is missing; it lasts as long as the container."""
         path = os.path.join(self._directory, id, "userdata")

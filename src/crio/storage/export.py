@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator, Sequence
 
@@ -23,16 +24,18 @@ def layer_tar(tar_split: str, directories: Sequence[str]) -> Iterator[bytes]:
     if not os.path.exists(tar_split):
         raise DataLoss(f"cannot export layer: {tar_split} is missing; pull the image again")
     crc64 = load_crc64()
-    roots = [os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC) for path in directories]
-    try:
+    with contextlib.ExitStack() as opened:
+        roots: list[int] = []
+        for path in directories:
+            roots.append(os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
+            opened.callback(os.close, roots[-1])
         for record in tarsplit_file.read(tar_split):
             if isinstance(record, Segment):
                 yield record.raw
                 continue
             if not record.size:
                 continue
-            crc = left = 0
-            left = record.size
+            crc, left = 0, record.size
             fd = _open(roots, record.name)
             try:
                 while left and (piece := os.read(fd, min(_PIECE, left))):
@@ -43,9 +46,6 @@ def layer_tar(tar_split: str, directories: Sequence[str]) -> Iterator[bytes]:
                 os.close(fd)
             if left or crc != record.crc64:
                 raise DataLoss(f"cannot export layer: the content of {record.name[:200]!r} has changed")
-    finally:
-        for root in roots:
-            os.close(root)
 
 
 def _open(roots: Sequence[int], name: bytes) -> int:

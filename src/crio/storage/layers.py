@@ -110,10 +110,6 @@ class LayerStore:
             raise NotFound(f"cannot find layer {id}: no such id or name")
         return record
 
-    def by_digest(self, digest: str) -> list[LayerRecord]:
-        """Layers whose blob, as it was received or uncompressed, has this digest."""
-        return [layer for layer in self.all() if digest in (layer.compressed_diff_digest, layer.diff_digest)]
-
     def chain(self, id: str) -> list[LayerRecord]:
         """The layer and its parents, top first. Raises NotFound if one is missing or they form a circle."""
         found: list[LayerRecord] = []

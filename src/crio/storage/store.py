@@ -170,9 +170,6 @@ class Store:
     def _is_whole(self, layer: LayerRecord) -> bool:
         return not layer.incomplete and self.driver.is_whole(layer.id)
 
-    def layers_by_compressed_digest(self, digest: str) -> list[LayerRecord]:
-        return [layer for layer in self.layers() if layer.compressed_diff_digest == digest]
-
     def stage_layer(self) -> LayerWriter:
         """A writer for one layer's tar; needs no lock until its `commit`."""
         from crio.storage.writer import LayerWriter  # lazy: the daemon itself unpacks nothing

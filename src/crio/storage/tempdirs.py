@@ -37,7 +37,12 @@ class TempDir:
                 break
             os.close(self._fd)
         self.path = os.path.join(root, f"temp-dir-{mark}")
-        os.mkdir(self.path, 0o700)
+        try:
+            os.mkdir(self.path, 0o700)
+        except BaseException:
+            os.unlink(self._lock_path)
+            os.close(self._fd)
+            raise
         self._next = 0
         self._mutex = threading.Lock()
 

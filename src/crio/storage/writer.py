@@ -6,6 +6,7 @@ Everything goes to staging directories that no lock guards, so any number of lay
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
@@ -89,18 +90,18 @@ class LayerWriter:
         self._pending_crc = 0
         self._embed = False
         self._staged: StagedLayer | None = None
-        os.mkdir(content, 0o700)
-        os.mkdir(self._aside, 0o700)
-        self._root_fd = os.open(content, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        self._aside_fd = os.open(self._aside, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        self._unpacker = Unpacker(
-            self._root_fd,
-            self._aside_fd,
-            native_whiteouts=native_whiteouts,
-            ignore_chown_errors=ignore_chown_errors,
-            force_mask=force_mask,
-        )
-        self._split = TarSplitWriter(tar_split)
+        with contextlib.ExitStack() as undo:
+            self._root_fd = _make_directory(content, undo)
+            self._aside_fd = _make_directory(self._aside, undo)
+            self._unpacker = Unpacker(
+                self._root_fd,
+                self._aside_fd,
+                native_whiteouts=native_whiteouts,
+                ignore_chown_errors=ignore_chown_errors,
+                force_mask=force_mask,
+            )
+            self._split = TarSplitWriter(tar_split)
+            undo.pop_all()
 
     def __enter__(self) -> LayerWriter:
         return self
@@ -183,7 +184,7 @@ class LayerWriter:
         """Put the layer on top of `parent`, or at the bottom. The layer may be there already: then that one is it.
 
         `diff_id` and `diff_size`, if given, must be what the tar really had, else DataLoss. `compressed_*` describe
-        the blob as received (`compression` as in records.py). Raises NotFound if the parent is gone.
+        the blob as received (`compression` as in records.py). Raises LayerGone if the parent is.
         """
         staged = self.finish()
         if diff_id is not None and diff_id != staged.diff_id:
@@ -277,6 +278,15 @@ class LayerWriter:
             crc = self._crc64(piece, crc)
             size += len(piece)
         return (size, crc) == (record.size, record.crc64)
+
+
+def _make_directory(path: str, undo: contextlib.ExitStack) -> int:
+    """A descriptor of a new directory; `undo` takes both away."""
+    os.mkdir(path, 0o700)
+    undo.callback(delete_tree, path)
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    undo.callback(os.close, fd)
+    return fd
 
 
 def _files(path: str, name: bytes) -> Iterator[tuple[bytes, str]]:

@@ -50,8 +50,24 @@ def test_record_says_what_the_layer_is(store: Store, tar: TarMaker) -> None:
     assert (layer.diff_digest, layer.diff_size, layer.id) == (diff_id, len(data), diff_id.removeprefix("sha256:"))
     assert (layer.compressed_size, layer.compression, layer.uidset) == (99, 2, [0])
     assert store.find_layer(None, diff_id) == layer
-    assert store.layers_by_compressed_digest("sha256:" + "1" * 64) == [layer]
+    assert layer.compressed_diff_digest == "sha256:" + "1" * 64
     assert not layer.flags.get("incomplete")
+
+
+def test_a_layer_that_cannot_be_begun_leaves_nothing_open(store: Store) -> None:
+    staging = store.layer_store.staging()
+    with store.stage_layer():
+        pass
+    before = len(os.listdir("/proc/self/fd"))
+    os.rmdir(staging.path)
+    try:
+        for _ in range(3):
+            with pytest.raises(FileNotFoundError):
+                store.stage_layer()
+        assert len(os.listdir("/proc/self/fd")) == before
+    finally:
+        os.mkdir(staging.path)
+    assert nothing_staged(store)
 
 
 @pytest.mark.parametrize("piece", [100, 5000, 1 << 20])
