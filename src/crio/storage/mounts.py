@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 import msgspec
 
+from crio.base.errors import ResourceExhausted
 from crio.base.files import read_bounded
 from crio.base.jsontext import UNREADABLE
 from crio.storage.indexfile import IndexFile
@@ -66,11 +67,10 @@ class MountTable:
             return
         try:
             data = read_bounded(self._path, _MAX)
-        except FileNotFoundError:
-            data = b""
-        try:
             rows = msgspec.json.decode(data, type=list[MountRecord]) if data else []
-        except UNREADABLE as error:
+        except FileNotFoundError:
+            rows = []
+        except (ResourceExhausted, *UNREADABLE) as error:
             # The mount table of the kernel is the truth; a wrong count only keeps a layer mounted for longer.
             log.warning("%s is damaged and taken for empty: %s", self._path, error)
             rows = []

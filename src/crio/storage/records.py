@@ -126,7 +126,8 @@ def decode_list(data: bytes, path: str) -> list[msgspec.Raw]:
     if not data:
         return []
     try:
-        return msgspec.json.decode(data, type=list[msgspec.Raw])
+        # Raw records are not looked into, but one that is no text must not hide that the file is damaged.
+        return msgspec.json.decode(data.decode(), type=list[msgspec.Raw])
     except UNREADABLE as error:
         raise DataLoss(f"cannot read {path}: {error}; restore it or wipe the store") from None
 

@@ -34,7 +34,7 @@ def test_a_write_replaces_the_file(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["x.json"]
 
 
-@pytest.mark.parametrize("damage", [b"", b'[{"id":"', b"\0" * 30])
+@pytest.mark.parametrize("damage", [b"", b'[{"id":"', b"\0" * 30, b'[{"id":"\xff"}]'])
 def test_what_a_power_cut_damaged_comes_back_from_the_last_synced_state(tmp_path: Path, damage: bytes) -> None:
     syncer = Syncer()
     file = IndexFile(str(tmp_path / "x.json"), syncer=syncer)

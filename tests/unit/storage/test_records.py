@@ -88,7 +88,7 @@ def test_broken_records(raw: bytes) -> None:
 
 def test_broken_list() -> None:
     assert decode_list(b"", "x") == []
-    for data in (b"{}", b"[", b"[{}", b"[1,"):
+    for data in (b"{}", b"[", b"[{}", b"[1,", b'[{"id":"\xff"}]'):
         with pytest.raises(DataLoss):
             decode_list(data, "x")
 
