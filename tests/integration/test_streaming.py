@@ -165,11 +165,12 @@ async def _pid(node: Node, container: str) -> int:
 
 
 async def _group_with(container: str, command: str) -> list[int]:
-    """The processes of the container's memory group, once `command` is among them."""
+    """The processes of the container's memory group, or of one in it, once `command` is among them."""
+    root = "/sys/fs/cgroup/memory" if os.path.isdir("/sys/fs/cgroup/memory") else "/sys/fs/cgroup"
     async with asyncio.timeout(20):
         while True:
-            for directory, _, _ in os.walk("/sys/fs/cgroup/memory"):
-                if not directory.endswith(f"crio-{container}"):
+            for directory, _, _ in os.walk(root):
+                if f"/crio-{container}" not in directory:
                     continue
                 pids = [int(line) for line in (Path(directory) / "cgroup.procs").read_text().split()]
                 lines = [Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode() for pid in pids]

@@ -88,8 +88,17 @@ class ContainerManager:
         return self._maker.runtimes.get(container.record.handler)
 
     def group_directories(self, container: Container) -> list[str]:
-        """The container's control group in every hierarchy."""
-        return [root + container.record.cgroup_path for root in self._maker.cgroups.roots()]
+        """Where a process of the container belongs, in every hierarchy: in its control group.
+
+        With version 2, a group that hands controllers down takes no processes: where a runtime has made one below, as
+        crun does in systemd's scopes, that of the first process is meant.
+        """
+        cgroups, path = self._maker.cgroups, container.record.cgroup_path
+        if cgroups.version == 2:
+            inner = cgroups.group_of(container.record.pid)
+            if inner is not None and inner.startswith(f"{path}/"):
+                path = inner
+        return [root + path for root in cgroups.roots()]
 
     def expect_move(self) -> None:
         """A process is about to be moved into a container's group; see linux/cgroup/ahead.py."""
