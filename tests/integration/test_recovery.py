@@ -335,3 +335,25 @@ async def test_a_monitor_that_hangs_does_not_keep_the_daemon_down(node: Node) ->
     finally:
         os.kill(monitor, signal.SIGCONT)
     assert (await node.wait_exited(container)).exit_code == 7
+
+
+async def test_a_command_that_nobody_waits_for_any_more_is_ended(node: Node) -> None:
+    pod_config = node.host_network(node.pod_config())
+    pod = await node.run_pod(pod_config)
+    container = await node.create(pod, node.container_config(["sleep", "1000"]), pod_config)
+    await node.start_container(container)
+    script = "sleep 2000 & echo up > /up; wait"
+    asked = asyncio.create_task(node.exec(container, "sh", "-c", script, timeout=0))
+    while (await node.exec(container, "cat", "/up")).stdout != b"up\n":
+        await asyncio.sleep(0.02)
+    node.kill()
+    await restart(node)
+    with pytest.raises(CrioError):
+        await asked
+    bundle = node.root / "state" / "containers" / container
+    first = int((bundle / "pid").read_text())
+    group = detect().group_of(first)
+    assert group is not None
+    await until(lambda: detect().processes(group) == [first])
+    await until(lambda: not list(bundle.glob("exec-*")))
+    assert (await node.status(container)).state == pb.CONTAINER_RUNNING

@@ -22,12 +22,12 @@ from crio.runtime.driver import OciRuntime
 from crio.runtime.exec import (
     MAX_OUTPUT,
     AttachedCommand,
-    ExecFiles,
     ExecResult,
     exec_attached,
     exec_sync,
     kill_started,
 )
+from crio.runtime.exec_files import ExecFiles, noted
 from crio.wire.remotecommand import Size
 
 TIMED_OUT = b"command timed out"
@@ -80,9 +80,10 @@ class Execs:
         process = await self.exec(container_id, command, tty=False, stdin=False, stdout=True, stderr=True)
         stdout, stderr = Collector(process.stdout, MAX_OUTPUT), Collector(process.stderr, MAX_OUTPUT)
         try:
-            async with asyncio.timeout(timeout or None):
-                exit_code = await process.wait()
-                await drained(stdout, stderr)
+            with noted(self._containers.get(container_id).directory, process.pid):
+                async with asyncio.timeout(timeout or None):
+                    exit_code = await process.wait()
+                    await drained(stdout, stderr)
         except BaseException as error:
             await kill_started(process.pid)
             with contextlib.suppress(TimeoutError):

@@ -24,6 +24,7 @@ from crio.container.names import check_config, container_name
 from crio.container.stop import shorten, stop_process
 from crio.linux.pidfd import kill_process
 from crio.runtime.driver import OciRuntime
+from crio.runtime.exec_files import end_leftovers, leftovers
 from crio.sandbox.manager import SandboxManager
 
 log = logging.getLogger(__name__)
@@ -119,6 +120,15 @@ class ContainerManager:
             if container.exit.monitor_lost:
                 self._monitor_lost(container)
             container.exited.set()
+
+    def end_leftover_commands(self, container: Container) -> None:
+        """End, meanwhile, what the daemon before this one was running in an adopted container for somebody."""
+        if left := leftovers(container.directory):
+
+            def is_ours(pid: int) -> bool:
+                return self._maker.cgroups.is_in(container.record.cgroup_path, pid)
+
+            self._watchers.spawn(container.short_id, end_leftovers(left, is_ours))
 
     def adopt_unreached(self, container: Container) -> None:
         """Take in a container whose monitor does not answer now. It is asked again until it does, or has ended."""

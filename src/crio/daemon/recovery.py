@@ -130,6 +130,7 @@ class Recovery:
                 self._containers.adopt_unreached(container)
             else:
                 self._containers.adopt(container, monitor)
+            self._containers.end_leftover_commands(container)
 
     async def _sweep_storage(self) -> None:
         for container_id, owner, pod in await self._maker.stored_containers():

@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
-import secrets
 import subprocess
 from collections.abc import Collection, Sequence
 
 import msgspec
 
-from crio.base.errors import CrioError, DataLoss
-from crio.base.files import read_bounded, write_new
-from crio.base.jsontext import UNREADABLE
 from crio.base.process import ProcessTimeout, kill_and_reap, run, spawn, wait_pid_exit
 from crio.conmon.errors import RuntimeFailed, RuntimeTimeout, sentence
 from crio.linux.process_tree import kill_tree
 from crio.runtime.driver import OciRuntime
+from crio.runtime.exec_files import ExecFiles
 
 MAX_OUTPUT = 16 << 20
 """Bytes of each stream that are kept (CVE-2022-1708); the rest is read and dropped."""
 
-_CONFIG_LIMIT = 8 << 20
 _FOREVER = 365 * 86400.0
 _START_TIMEOUT = 60.0
 _LOOK = 0.002
@@ -36,55 +30,6 @@ class ExecResult(msgspec.Struct, frozen=True):
     stderr: bytes
     exit_code: int
     timed_out: bool = False
-
-
-class _Config(msgspec.Struct):
-    process: dict[str, msgspec.Raw]
-
-
-_encoder = msgspec.json.Encoder()
-_decoder = msgspec.json.Decoder(_Config)
-
-
-def process_document(config: bytes, command: Sequence[str], *, terminal: bool, cpus: Collection[int] = ()) -> bytes:
-    """The `process` of a container's config.json with another command: same user, rights and environment.
-
-    `cpus` are told to the runtime as `execCPUAffinity` (OCI runtime spec 1.2); those that do not know it ignore it.
-    Raises DataLoss if the specification is damaged.
-    """
-    try:
-        process = dict(_decoder.decode(config).process)
-    except UNREADABLE as error:
-        raise DataLoss(f"cannot read the container's specification: {error}; recreate the container") from None
-    process["args"] = msgspec.Raw(_encoder.encode(list(command)))
-    process["terminal"] = msgspec.Raw(b"true" if terminal else b"false")
-    process.pop("consoleSize", None)
-    if cpus:
-        text = ",".join(map(str, sorted(cpus)))
-        process["execCPUAffinity"] = msgspec.Raw(_encoder.encode({"initial": text, "final": text}))
-    return _encoder.encode(process)
-
-
-class ExecFiles:
-    """The files of one exec in the container's bundle: what to run, and the pid that the runtime writes."""
-
-    def __init__(self, bundle: str, command: Sequence[str], *, terminal: bool, cpus: Collection[int] = ()) -> None:
-        stem = os.path.join(bundle, f"exec-{secrets.token_hex(6)}")
-        self.process, self.pid = f"{stem}.json", f"{stem}.pid"
-        config = read_bounded(os.path.join(bundle, "config.json"), _CONFIG_LIMIT)
-        write_new(self.process, process_document(config, command, terminal=terminal, cpus=cpus))
-
-    def read_pid(self) -> int:
-        """The process' pid as the host sees it; 0 before the runtime has started it."""
-        try:
-            return int(read_bounded(self.pid, 32))
-        except (OSError, ValueError, CrioError):
-            return 0
-
-    def remove(self) -> None:
-        for path in (self.process, self.pid):
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(path)
 
 
 async def exec_sync(

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from crio.base.errors import DataLoss
-from crio.runtime.exec import ExecFiles, process_document
+from crio.runtime.exec_files import ExecFiles, process_document
 
 CONFIG = {
     "ociVersion": "1.0.2",
