@@ -2,12 +2,12 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
 import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-import subprocess
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
