@@ -6,8 +6,10 @@ import json
 import os
 import shutil
 import socket
+import ssl
 import subprocess
 import time
+import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -133,6 +135,23 @@ class Kubelet:
     def running(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
+    def ask(self, path: str) -> Any:
+        """What it serves at `path`: a JSON value, or text. Raises AssertionError as long as it does not."""
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        url = f"https://127.0.0.1:{self.port}{path}"
+        try:
+            with urllib.request.urlopen(url, context=context, timeout=10) as answer:
+                body = answer.read().decode()
+        except OSError as error:
+            raise AssertionError(f"the kubelet does not answer: {error}\n{self.log_tail()}") from None
+        return json.loads(body) if body.startswith(("{", "[")) else body
+
+    def figures(self, path: str) -> dict[str, float]:
+        """Prometheus metrics: name with labels, and value."""
+        lines = (line.split() for line in self.ask(path).splitlines() if not line.startswith("#"))
+        return {line[0]: float(line[1]) for line in lines if len(line) > 1}
+
     def log_tail(self, lines: int = 40) -> str:
         return (
             "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:]) if self.log.exists() else "(no log)"
@@ -255,6 +274,11 @@ class Cluster:
         document = {"apiVersion": "v1", "kind": "List", "items": list(objects)}
         self.kubectl("apply", "--validate=false", "-f", "-", stdin=json.dumps(document))
 
+    def events(self, name: str) -> list[Any]:
+        """Of the pod `name`."""
+        selector = f"--field-selector=involvedObject.name={name}"
+        return list(json.loads(self.kubectl("get", "events", selector, "-o", "json"))["items"])
+
     def wait_pod(self, name: str, check: Callable[[Mapping[str, Any]], object], timeout: float = 90.0) -> Any:
         """The pod, once `check` of it is true."""
 
@@ -283,6 +307,10 @@ def container(name: str, command: Sequence[str], **more: Any) -> dict[str, Any]:
         "command": list(command),
         **more,
     }
+
+
+def has_ended(pod: Mapping[str, Any]) -> bool:
+    return pod["status"].get("phase") in ("Succeeded", "Failed")
 
 
 def is_ready(pod: Mapping[str, Any]) -> bool:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -12,8 +10,9 @@ import pytest
 import pytest_asyncio
 
 from cgroup_hybrid import crun_cgroups
-from images import busybox_layout
+from images import BUSYBOX_NAME, busybox_layout
 from kubernetes_bed import CONTROL_PLANE, Cluster, Kubelet, eventually, missing
+from kubernetes_place import own_mounts, own_network
 from node import Node
 
 SCRATCH = Path("/dev/shm")
@@ -36,36 +35,20 @@ def _crun_can_run() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="module", autouse=True)
 def place() -> Iterator[Path]:
-    """A scratch directory, and in it `mnt`: a mount namespace in which /run is empty but for /run/crio.
-
-    cAdvisor looks for the daemon at /var/run/crio/crio.sock and nowhere else. The daemon joins the namespace by
-    KUBENSMNT, the kubelet by nsenter, and the machine's own /run/crio is not touched.
-    """
-    root = SCRATCH / f"crio-kube-{uuid.uuid4().hex[:8]}"
-    (root / "n" / "run").mkdir(parents=True)
-    namespace = root / "mnt"
-    namespace.touch()
-    # A namespace can be pinned only on a mount that is private to it.
-    subprocess.run(["mount", "--bind", "--make-private", root, root], check=True)
-    script = f"mount -t tmpfs none /run && mkdir /run/crio && mount --bind {root}/n/run /run/crio"
-    unshare = ["unshare", f"--mount={namespace}", "--propagation=private", "sh", "-ec", script]
-    subprocess.run(unshare, check=True)
-    try:
+    """A scratch directory, with the network of this thread and the mount namespace `mnt` in it kept apart."""
+    with own_network(), own_mounts(SCRATCH / f"crio-kube-{uuid.uuid4().hex[:8]}") as root:
         yield root
-    finally:
-        subprocess.run(["umount", "-l", namespace], check=False)
-        subprocess.run(["umount", "-l", root], check=False)
-        shutil.rmtree(root, ignore_errors=True)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def node(place: Path, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Node]:
-    """A daemon with the busybox image."""
+    """A daemon with the busybox image, which no clean-up removes."""
     node = Node(place / "n", settings="enable_pod_events = true", env={"KUBENSMNT": str(place / "mnt")})
     node.socket = place / "n" / "run" / "crio.sock"
     node.write_config()
+    (node.root / "conf.d" / "10-pinned.conf").write_text(f'[crio.image]\npinned_images = ["{BUSYBOX_NAME}"]\n')
     await node.start()
     await node.load(busybox_layout(str(tmp_path_factory.mktemp("layout"))))
     try:
@@ -79,9 +62,9 @@ async def node(place: Path, tmp_path_factory: pytest.TempPathFactory) -> AsyncIt
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def cluster(node: Node) -> AsyncIterator[Cluster]:
+async def cluster(place: Path) -> AsyncIterator[Cluster]:
     """The control plane, without a node yet."""
-    cluster = Cluster(node.root / "control")
+    cluster = Cluster(place / "control")
     try:
         cluster.start()
         yield cluster
@@ -89,10 +72,16 @@ async def cluster(node: Node) -> AsyncIterator[Cluster]:
         cluster.stop()
 
 
+@pytest.fixture(scope="module")
+def kubelet_settings() -> dict[str, object]:
+    """What a module's kubelet has besides."""
+    return {}
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def kubelet(node: Node, cluster: Cluster) -> AsyncIterator[Kubelet]:
+async def kubelet(node: Node, cluster: Cluster, kubelet_settings: dict[str, object]) -> AsyncIterator[Kubelet]:
     """The cluster's one node, ready."""
-    kubelet = Kubelet(node, cluster.kubeconfig)
+    kubelet = Kubelet(node, cluster.kubeconfig, **kubelet_settings)
     kubelet.start()
     try:
         eventually("the node is ready", lambda: _node_ready(cluster), timeout=90)

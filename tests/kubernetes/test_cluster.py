@@ -14,6 +14,7 @@ import pytest
 
 from crio.api.runtime.v1 import api_pb2 as pb
 from kubernetes_bed import Cluster, Kubelet, container, eventually, free_port, is_ready, pod
+from kubernetes_place import NODE_ADDRESS
 from node import Node
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -61,8 +62,7 @@ async def test_probes_config_maps_and_every_kubectl_verb(node: Node, cluster: Cl
     found = cluster.wait_pod("web", is_ready)
     address = found["status"]["podIP"]
     assert urllib.request.urlopen(f"http://{address}:8080/", timeout=10).read() == b"hello\n"
-    own = next(line for line in subprocess.check_output(["hostname", "-I"], text=True).split() if "." in line)
-    assert urllib.request.urlopen(f"http://{own}:{port}/", timeout=10).read() == b"hello\n"
+    assert urllib.request.urlopen(f"http://{NODE_ADDRESS}:{port}/", timeout=10).read() == b"hello\n"
 
     assert cluster.kubectl("logs", "web") == "started\n"
     printed = cluster.kubectl("exec", "web", "--", "sh", "-c", "echo $COLOR $NODE; cat /settings/color")

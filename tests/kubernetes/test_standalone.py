@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import ssl
-import urllib.request
 from typing import Any
 
 import pytest
@@ -13,17 +11,6 @@ from kubernetes_bed import Kubelet, container, eventually, pod
 from node import Node
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-
-def ask(kubelet: Kubelet, path: str) -> Any:
-    context = ssl.create_default_context()
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    try:
-        with urllib.request.urlopen(f"https://127.0.0.1:{kubelet.port}{path}", context=context, timeout=10) as answer:
-            body = answer.read().decode()
-    except OSError as error:
-        raise AssertionError(f"the kubelet does not answer: {error}\n{kubelet.log_tail()}") from None
-    return json.loads(body) if body.startswith(("{", "[")) else body
 
 
 async def test_standalone_static_pod(node: Node) -> None:
@@ -48,7 +35,7 @@ async def test_standalone_static_pod(node: Node) -> None:
     try:
 
         def ready() -> Any:
-            for each in ask(kubelet, "/pods")["items"] or ():
+            for each in kubelet.ask("/pods")["items"] or ():
                 statuses = each["status"].get("containerStatuses") or [{}]
                 if statuses[0].get("ready"):
                     return each
@@ -59,7 +46,7 @@ async def test_standalone_static_pod(node: Node) -> None:
         assert found["status"]["podIP"].startswith("10.213.")
 
         def counted() -> Any:
-            pods = ask(kubelet, "/stats/summary").get("pods") or []
+            pods = kubelet.ask("/stats/summary").get("pods") or []
             return pods and pods[0].get("network") and pods[0]["containers"] and pods[0]
 
         figures = eventually("cAdvisor has the pod's figures", counted, timeout=60)
@@ -68,7 +55,7 @@ async def test_standalone_static_pod(node: Node) -> None:
         assert figures["network"]["name"] == "eth0"
 
         manifest.unlink()
-        eventually("the pod is stopped", lambda: not ask(kubelet, "/pods")["items"], timeout=60)
+        eventually("the pod is stopped", lambda: not kubelet.ask("/pods")["items"], timeout=60)
     finally:
         kubelet.stop()
         await node.remove_all_pods()
