@@ -111,6 +111,22 @@ async def test_with_the_network_of_the_host(node: Node) -> None:
     assert answer.exit_code != 0
 
 
+async def test_what_is_mounted_inside_stays_inside(node: Node) -> None:
+    """A runtime that clones mounts on the host would mount there too what goes on top of them."""
+    pod_config = in_user_namespace(node.host_network(node.pod_config()))
+    pod = await node.run_pod(pod_config)
+    before = mounts_below(Path("/sys")) | mounts_below(node.root)
+    (node.root / "data").mkdir()
+    config = node.container_config(["sleep", "600"])
+    config.mounts.append(volume(node.root / "data", "/dev/shm/inner", mapped=True))
+    container = await node.create(pod, config, pod_config)
+    await node.start_container(container)
+    assert (await node.exec(container, "touch", "/dev/shm/inner/x")).exit_code == 0
+    assert (node.root / "data" / "x").exists()
+    new = (mounts_below(Path("/sys")) | mounts_below(node.root)) - before
+    assert not [mount for mount in new if mount.startswith("/sys/") or mount.endswith("/inner")]
+
+
 @pytest.mark.parametrize("point", ["sandbox.run.after_namespaces", "container.create.after_effects"])
 async def test_what_the_daemons_end_cuts_off_goes(node: Node, point: str) -> None:
     (node.root / "data").mkdir()

@@ -50,7 +50,7 @@ def pod_mounts(sandbox: SandboxFacts, *, host_network: bool, read_only: bool) ->
     mode = "ro" if read_only else "rw"
     mounts = []
     if sandbox.shm:
-        mounts.append(Mount("/dev/shm", "bind", sandbox.shm, ["rw", "bind", *_KERNEL]))
+        mounts.append(Mount("/dev/shm", "bind", sandbox.shm, ["rw", "bind", "rprivate", *_KERNEL]))
     for target, source in (
         ("/etc/resolv.conf", sandbox.resolv_conf),
         ("/etc/hostname", sandbox.hostname_file),

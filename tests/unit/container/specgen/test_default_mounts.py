@@ -47,5 +47,6 @@ def test_files_of_the_pod() -> None:
     assert set(mounts) == {"/dev/shm", "/etc/resolv.conf", "/etc/hostname", "/run/.containerenv"}
     assert mounts["/etc/resolv.conf"].options[0] == "ro"
     assert mounts["/dev/shm"].options[0] == "rw"
+    assert "rprivate" in mounts["/dev/shm"].options
     hosts = default_mounts.pod_mounts(SandboxFacts(id="a", name="p"), host_network=True, read_only=False)
     assert [mount.source for mount in hosts] == ["/etc/hosts"]
