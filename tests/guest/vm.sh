@@ -10,6 +10,7 @@ shift 2
 tree=$(readlink -f "$(dirname "$(readlink -f "$0")")/../..")
 memory=3G
 limit=1800
+patience=120
 results=
 
 die() { printf 'vm: %s\n' "$*" >&2; exit 1; }
@@ -47,8 +48,10 @@ arguments=(
 mkdir -p "$job/results"
 
 # Boots, and waits until the guest is off or `limit` seconds are over. What the job prints comes as it is printed.
+# On a busy host a guest may stop, idle, before the job begins or after it ended: that is waited for `patience` seconds.
 boot() {
-    local begin=$SECONDS printer
+    local begin=$SECONDS printer ended=
+    rm -f "$job/begun" "$job/exit"
     : >>"$job/output"
     setsid "$cache/linux" "${arguments[@]}" con0=null,fd:1 console=tty0 </dev/null > >(cat >>"$job/console") 2>&1 &
     guest=$!
@@ -60,6 +63,12 @@ boot() {
             wait "$printer" 2>/dev/null || true
             tail -n 20 "$job/console" >&2
             die "the guest was not done after $limit seconds, and was killed"
+        fi
+        if [ -e "$job/exit" ]; then
+            ended=${ended:-$SECONDS}
+            ((SECONDS - ended <= patience)) || kill -KILL -- "-$guest" 2>/dev/null || true
+        elif [ ! -e "$job/begun" ] && ((SECONDS - begin > patience)); then
+            kill -KILL -- "-$guest" 2>/dev/null || true
         fi
         sleep 0.2
     done
@@ -73,12 +82,16 @@ boot() {
 case $verb in
     run)
         [ $# -gt 0 ] || die "usage: ./dev vm run COMMAND ..."
-        if [ $# = 1 ]; then printf '%s\n' "$1" >"$job/command"; else printf '%q ' "$@" >"$job/command"; fi
+        { echo ': >/job/begun'; if [ $# = 1 ]; then printf '%s\n' "$1"; else printf '%q ' "$@"; fi; } >"$job/command"
         printed=0
+        boots=0
         # A command that ends with 194 wants to be run again after the machine has been booted again.
         while :; do
-            rm -f "$job/exit"
             boot
+            if [ ! -e "$job/begun" ] && ((boots++ < 2)); then
+                echo "vm: the guest did not begin the job, and is booted again" >&2
+                continue
+            fi
             [ -f "$job/exit" ] || { tail -n 20 "$job/console" >&2; die "the guest ended without a result"; }
             code=$(cat "$job/exit")
             [ "$code" = 194 ] || exit "$code"
