@@ -31,6 +31,7 @@ guest=
 # A guest that hangs ends only by SIGKILL; its processes are all in one process group.
 finish() {
     trap - EXIT
+    trap '' INT TERM HUP
     [ -z "$guest" ] || kill -KILL -- "-$guest" 2>/dev/null || true
     [ -z "$results" ] || { mkdir -p "$results" && cp -r "$job/results/." "$results/" 2>/dev/null; } || true
     rm -rf "$job"
