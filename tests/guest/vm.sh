@@ -30,14 +30,14 @@ guest=
 
 # A guest that hangs ends only by SIGKILL; its processes are all in one process group.
 finish() {
-    trap - EXIT
     trap '' INT TERM HUP
     [ -z "$guest" ] || kill -KILL -- "-$guest" 2>/dev/null || true
+    guest=
     [ -z "$results" ] || { mkdir -p "$results" && cp -r "$job/results/." "$results/" 2>/dev/null; } || true
     rm -rf "$job"
 }
 trap finish EXIT
-trap 'exit 130' INT TERM HUP
+trap 'finish; exit 130' INT TERM HUP
 
 # Switches that the guest's kernel gets: the disk is read through a sparse overlay, so that it stays as it was built.
 arguments=(
