@@ -34,7 +34,7 @@ finish() {
     [ -z "$guest" ] || kill -KILL -- "-$guest" 2>/dev/null || true
     guest=
     [ -z "$results" ] || { mkdir -p "$results" && cp -r "$job/results/." "$results/" 2>/dev/null; } || true
-    rm -rf "$job"
+    rm -rf "$job" "$HOME/.uml/$(basename "$job")"
 }
 trap finish EXIT
 trap 'finish; exit 130' INT TERM HUP
