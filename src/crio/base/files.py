@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import shutil
 
 from crio.base.errors import ResourceExhausted
@@ -17,7 +16,7 @@ def write_atomic(path: str, data: bytes, *, mode: int = 0o600, durable: bool = F
     must not race with itself on one path. Raises OSError, and then leaves no temporary file.
     """
     directory, name = os.path.split(path)
-    temporary = os.path.join(directory, f".tmp-{name}-{secrets.token_hex(4)}")
+    temporary = os.path.join(directory, f".tmp-{name}-{os.urandom(4).hex()}")
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     try:
         try:

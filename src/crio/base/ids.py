@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
+import os
 from collections.abc import Iterable
 from typing import NewType
 
@@ -26,7 +26,7 @@ def new_id() -> str:
     The short form of an id is its first 12 characters; one that looks like a number confuses tools which accept both.
     """
     while True:
-        candidate = secrets.token_hex(32)
+        candidate = os.urandom(32).hex()
         if not candidate[:12].isdecimal():
             return candidate
 

@@ -14,12 +14,13 @@ import json
 import logging
 import os
 import re
-import secrets
 import socket
 import struct
 import sys
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
+
+import msgspec
 
 from crio.base.errors import InvalidArgument
 from crio.base.regex import regex
@@ -67,7 +68,7 @@ def bound() -> Mapping[str, str]:
 
 def new_request_id() -> str:
     """A short id which tells requests of one node apart."""
-    return secrets.token_hex(8)
+    return os.urandom(8).hex()
 
 
 def setup(
@@ -172,7 +173,7 @@ class _TextFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         fields = "".join(f" {name}={_value(value)}" for name, value in _fields.get().items())
-        message = json.dumps(_message(record), ensure_ascii=False)
+        message = _quoted(_message(record))
         return f'time="{_time(record)}" level={_level(record)} msg={message}{fields}'
 
 
@@ -232,4 +233,11 @@ def _journal_field(name: str, value: str) -> bytes:
 
 
 def _value(text: str) -> str:
-    return text if _PLAIN.fullmatch(text) else json.dumps(text, ensure_ascii=False)
+    return text if _PLAIN.fullmatch(text) else _quoted(text)
+
+
+def _quoted(text: str) -> str:
+    try:
+        return msgspec.json.encode(text).decode()
+    except UnicodeEncodeError:  # it has bytes that are no UTF-8
+        return msgspec.json.encode(text.encode(errors="backslashreplace").decode()).decode()

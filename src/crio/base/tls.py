@@ -14,7 +14,7 @@ from crio.base.process import run
 
 log = logging.getLogger(__name__)
 
-_VERSIONS = {"VersionTLS12": ssl.TLSVersion.TLSv1_2, "VersionTLS13": ssl.TLSVersion.TLSv1_3}
+_VERSIONS = {"VersionTLS12": "TLSv1_2", "VersionTLS13": "TLSv1_3"}
 _SELF_SIGNED_DAYS = 365
 
 _OPENSSL_NAMES = {
@@ -52,7 +52,7 @@ def server_context(
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     if min_version not in _VERSIONS:
         raise InvalidArgument(f'cannot serve TLS with tls_min_version "{min_version}": use {" or ".join(_VERSIONS)}')
-    context.minimum_version = _VERSIONS[min_version]
+    context.minimum_version = ssl.TLSVersion[_VERSIONS[min_version]]
     context.set_alpn_protocols(list(protocols))
     if cipher_suites:
         context.set_ciphers(":".join(openssl_names(cipher_suites)))

@@ -6,7 +6,6 @@ version_file_persist and clean_shutdown_file.
 
 from __future__ import annotations
 
-import json
 import os
 from typing import NamedTuple
 
@@ -40,7 +39,7 @@ def note_start(crio: Crio, version: str) -> None:
     """Say which version runs, and that its stop has not been clean yet. Raises OSError."""
     for path in (crio.version_file, crio.version_file_persist):
         if path:
-            _write(path, json.dumps(version))
+            _write(path, f'"{version}"')
     if crio.clean_shutdown_file:
         _write(supported_file(crio), "")
         try:

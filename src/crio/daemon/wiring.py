@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
-import hashlib
 import logging
 import os
+import zlib
 from collections.abc import Callable
 
 from crio import __version__
@@ -413,7 +413,7 @@ def _host_port_table(persistent: str) -> str:
     """The nftables tables of the node's daemon have the plain name; one with its own state must not empty them."""
     if persistent == "/var/lib/crio":
         return hostport.TABLE
-    return f"{hostport.TABLE}_{hashlib.sha256(persistent.encode()).hexdigest()[:8]}"
+    return f"{hostport.TABLE}_{zlib.crc32(persistent.encode()):08x}"
 
 
 def _cni_cache_directory(persistent: str) -> str:

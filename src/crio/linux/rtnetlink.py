@@ -12,7 +12,7 @@ import struct
 import sys
 import threading
 import time
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import msgspec
 
@@ -30,9 +30,9 @@ from crio.linux.netlink import (
     u32,
 )
 
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
-AddressWithPrefix = ipaddress.IPv4Interface | ipaddress.IPv6Interface
-Prefix = ipaddress.IPv4Network | ipaddress.IPv6Network
+Address: TypeAlias = "ipaddress.IPv4Address | ipaddress.IPv6Address"
+AddressWithPrefix: TypeAlias = "ipaddress.IPv4Interface | ipaddress.IPv6Interface"
+Prefix: TypeAlias = "ipaddress.IPv4Network | ipaddress.IPv6Network"
 
 _NEWLINK, _DELLINK, _GETLINK, _SETLINK = 16, 17, 18, 19
 _NEWADDR, _DELADDR, _GETADDR = 20, 21, 22

@@ -7,7 +7,6 @@ import contextlib
 import itertools
 import logging
 import os
-import secrets
 import socket
 import stat
 import struct
@@ -50,7 +49,7 @@ class Server:
         max_send: int = DEFAULT_MAX_MESSAGE,
         max_connections: int = 1024,
     ) -> None:
-        start, counter = secrets.token_hex(3), itertools.count()
+        start, counter = os.urandom(3).hex(), itertools.count()
         self._service = GrpcService(
             methods=methods,
             calls={path: chain(method, interceptors) for path, method in methods.items()},

@@ -7,11 +7,10 @@ to these facts, and a warning says so once.
 
 from __future__ import annotations
 
-import glob
 import logging
 import os
 import resource
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import msgspec
 
@@ -44,7 +43,7 @@ _MASKED = (
     "/sys/firmware",
     "/sys/fs/selinux",
 )
-_MASKED_PATTERN = "/sys/devices/system/cpu/cpu*/thermal_throttle"
+_CPUS = "/sys/devices/system/cpu"
 
 
 class HostFacts(msgspec.Struct, frozen=True):
@@ -101,7 +100,7 @@ def gather(cgroups: CgroupFs | None = None) -> HostFacts:
         fips=_read_int("/proc/sys/crypto/fips_enabled") == 1,
         recursive_read_only=mount.has_mount_setattr(),
         user_namespaces=owned_namespaces.are_possible(),
-        masked_paths=(*_MASKED, *sorted(glob.glob(_MASKED_PATTERN))),
+        masked_paths=(*_MASKED, *sorted(_of_each(_CPUS, "thermal_throttle", "cpu"))),
     )
     missing = [name for name in facts.known_capabilities if name not in facts.capabilities]
     if missing:
@@ -120,7 +119,19 @@ def _counts_swap(groups: CgroupFs) -> bool:
     own = _own_group()
     return any(
         os.path.exists(f"{root}{group}/memory.swap.max") for root in groups.roots() for group in (own, "")
-    ) or any(glob.glob(f"{glob.escape(root)}/*/memory.swap.max") for root in groups.roots())
+    ) or any(any(_of_each(root, "memory.swap.max")) for root in groups.roots())
+
+
+def _of_each(directory: str, name: str, prefix: str = "") -> Iterator[str]:
+    """The paths of `name` in those of the directory's directories that have it, and whose own name begins so."""
+    try:
+        entries = os.listdir(directory)
+    except OSError:
+        return
+    for entry in entries:
+        path = f"{directory}/{entry}/{name}"
+        if entry.startswith(prefix) and os.path.exists(path):
+            yield path
 
 
 def _own_group() -> str:

@@ -13,7 +13,6 @@ import contextlib
 import logging
 import os
 import queue
-import secrets
 import threading
 
 import msgspec
@@ -119,7 +118,7 @@ class IndexFile:
         if self._syncer is not None and not lasting:
             self._save()
         directory, name = os.path.split(self.path)
-        temporary = os.path.join(directory, f".tmp-{name}{secrets.token_hex(5)}")
+        temporary = os.path.join(directory, f".tmp-{name}{os.urandom(5).hex()}")
         fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             try:

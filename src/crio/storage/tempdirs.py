@@ -10,7 +10,6 @@ import errno
 import fcntl
 import logging
 import os
-import secrets
 import struct
 import threading
 
@@ -29,7 +28,7 @@ class TempDir:
         """Makes `root` (0700) if need be, and a directory in it. Raises OSError."""
         os.makedirs(root, mode=0o700, exist_ok=True)
         while True:
-            mark = secrets.token_hex(8)
+            mark = os.urandom(8).hex()
             self._lock_path = os.path.join(root, f"lock-{mark}")
             self._fd = os.open(self._lock_path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             # Between the two calls somebody may have taken it for a dead one's.

@@ -115,13 +115,10 @@ class StreamingServer:
 
     async def start(self) -> None:
         """Listen. Raises InvalidArgument for an unusable address or certificate, Unavailable if the port is taken."""
-        try:
-            version = ipaddress.ip_address(self._address).version
-        except ValueError:
-            raise InvalidArgument(f'cannot stream on stream_address "{self._address}": it is no IP address') from None
+        family = _family_of(self._address)
         if self._tls_files is not None:
             self._load_tls(self._tls_files)
-        listener = socket.socket(socket.AF_INET if version == 4 else socket.AF_INET6, socket.SOCK_STREAM)
+        listener = socket.socket(family, socket.SOCK_STREAM)
         try:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind((self._address, self._port))
@@ -243,6 +240,16 @@ def _kind_of(request: StreamRequest) -> str:
     if isinstance(request, PortForwardRequest):
         return "portforward"
     return "exec" if request.command else "attach"
+
+
+def _family_of(address: str) -> socket.AddressFamily:
+    for family in (socket.AF_INET, socket.AF_INET6):
+        try:
+            socket.inet_pton(family, address.partition("%")[0])
+        except OSError:
+            continue
+        return family
+    raise InvalidArgument(f'cannot stream on stream_address "{address}": it is no IP address')
 
 
 async def _let_go(stream: ByteStream) -> None:

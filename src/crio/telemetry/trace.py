@@ -81,7 +81,7 @@ class Tracer:
         *,
         export: Callable[[Span], None] | None = None,
         kept: int = KEPT,
-        chance: Callable[[], float] = random.random,
+        chance: Callable[[], float] = lambda: random.random(),
     ) -> None:
         self.rate_per_million = rate_per_million
         self.export = export

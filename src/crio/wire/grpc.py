@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from urllib.parse import unquote_to_bytes
+import urllib.parse
 
 from crio.base.regex import regex
 
@@ -105,4 +105,4 @@ def encode_status_text(text: str) -> str:
 
 def decode_status_text(value: str) -> str:
     """The text behind a grpc-message value; what is malformed is kept as it stands."""
-    return unquote_to_bytes(value.encode("latin-1")).decode("utf-8", "replace")
+    return urllib.parse.unquote_to_bytes(value.encode("latin-1")).decode("utf-8", "replace")

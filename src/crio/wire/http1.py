@@ -8,9 +8,9 @@ request that breaks a rule is refused as a whole, and its connection cannot be u
 from __future__ import annotations
 
 import enum
+import http
+import urllib.parse
 from collections.abc import Iterable, Iterator, Sequence
-from http import HTTPStatus
-from urllib.parse import parse_qs, unquote, urlsplit
 
 import msgspec
 
@@ -84,11 +84,11 @@ class Request(msgspec.Struct, frozen=True):
     @property
     def path(self) -> str:
         """The target's path, percent-decoded."""
-        return unquote(urlsplit(self.target).path)
+        return urllib.parse.unquote(urllib.parse.urlsplit(self.target).path)
 
     @property
     def query(self) -> dict[str, list[str]]:
-        return parse_qs(urlsplit(self.target).query, keep_blank_values=True)
+        return urllib.parse.parse_qs(urllib.parse.urlsplit(self.target).query, keep_blank_values=True)
 
     @property
     def keep_alive(self) -> bool:
@@ -341,6 +341,6 @@ def encode_request(method: str, target: str, headers: Iterable[tuple[str, str]],
 
 def status_phrase(status: int) -> str:
     try:
-        return HTTPStatus(status).phrase
+        return http.HTTPStatus(status).phrase
     except ValueError:
         return "Unknown"

@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import base64
 import binascii
-import re
 from collections.abc import Mapping
 
 from crio.api.runtime.v1 import api_pb2 as pb
 from crio.base.errors import InvalidArgument
+from crio.base.regex import regex
 from crio.security.host import HostFacts
 from crio.spec.annotations import UNIFIED_CGROUP, find_for
 from crio.spec.oci_runtime import Cpu, DeviceRule, HugepageLimit, Memory, Pids, Resources
 
-_CPU_LIST = re.compile(r"\d+(-\d+)?(,\d+(-\d+)?)*")
-_UNIFIED_KEY = re.compile(r"[a-z][a-z0-9_]*(\.[A-Za-z0-9_]+)+")
-_PAGE_SIZE = re.compile(r"(\d+)([KMG])i?B?")
+_CPU_LIST = regex(r"\d+(-\d+)?(,\d+(-\d+)?)*")
+_UNIFIED_KEY = regex(r"[a-z][a-z0-9_]*(\.[A-Za-z0-9_]+)+")
+_PAGE_SIZE = regex(r"(\d+)([KMG])i?B?")
 _MAX_INT64 = (1 << 63) - 1
 
 

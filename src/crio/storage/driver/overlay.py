@@ -11,10 +11,8 @@ import contextlib
 import errno
 import logging
 import os
-import secrets
 import stat
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
 
 from crio.base.errors import DataLoss, FailedPrecondition, NotFound
 from crio.base.failpoints import failpoint
@@ -105,7 +103,8 @@ class OverlayDriver:
             )
         wanted = b"true" if self._program else b"false"
         if present != wanted:
-            Path(marker).write_bytes(wanted)
+            with open(marker, "wb") as file:
+                file.write(wanted)
             os.chmod(marker, 0o600)
         if self._size or self._inodes:
             projects.check(self.home)
@@ -173,7 +172,7 @@ class OverlayDriver:
             os.chmod(diff, self._force_mask)
             os.setxattr(diff, fuse.OVERRIDE, self._root_override(parent))
         failpoint("storage.overlay.create.content")
-        link = base64.b32encode(secrets.token_bytes(17)).decode()[:_LINK_LENGTH]
+        link = base64.b32encode(os.urandom(17)).decode()[:_LINK_LENGTH]
         os.symlink(f"../{id}/diff", os.path.join(home, "l", link))
         _write(os.path.join(place, "link"), link)
         os.mkdir(os.path.join(place, "work"), 0o700)
