@@ -15,9 +15,10 @@ from pathlib import Path
 import pytest
 
 from crio.api.runtime.v1 import api_pb2 as pb
-from crio.base.errors import CrioError
+from crio.base.errors import Code, CrioError
 from crio.linux.cgroup import detect
 from crio.linux.pidfd import process_alive
+from crio.rpc.status import RpcError
 from crio.sandbox.cgroups import unit_names
 from node import Node
 
@@ -255,16 +256,20 @@ async def kill_and_restart(node: Node, begun: Path, go: Path) -> None:
     await until(lambda: not process_alive(int(begun.read_text()), 0))
 
 
-@pytest.mark.parametrize("node", ["crun"], indirect=True)
-async def test_a_start_that_outlives_its_daemon_is_waited_for(node: Node) -> None:
+async def start_with_starts_held_back(node: Node) -> tuple[Path, Path]:
+    """Start the node's daemon with a runtime whose `start` waits; see `held_back`."""
     await node.stop()
-    begun, go = held_back(
-        node.root / "bin" / "crun", "/usr/bin/crun", 'case " $* " in *" start "*) ;; *) false ;; esac'
-    )
+    files = held_back(node.root / "bin" / "crun", "/usr/bin/crun", 'case " $* " in *" start "*) ;; *) false ;; esac')
     (node.root / "conf.d" / "10-held.conf").write_text(
         f'[crio.runtime.runtimes.crun]\nruntime_path = "{node.root}/bin/crun"\nruntime_root = "{node.root}/run-crun"\n'
     )
     await node.start()
+    return files
+
+
+@pytest.mark.parametrize("node", ["crun"], indirect=True)
+async def test_a_start_that_outlives_its_daemon_is_waited_for(node: Node) -> None:
+    begun, go = await start_with_starts_held_back(node)
     pod_config = node.host_network(node.pod_config())
     pod = await node.run_pod(pod_config)
     container = await node.create(pod, node.container_config(["sleep", "1000"]), pod_config)
@@ -357,3 +362,22 @@ async def test_a_command_that_nobody_waits_for_any_more_is_ended(node: Node) -> 
     await until(lambda: detect().processes(group) == [first])
     await until(lambda: not list(bundle.glob("exec-*")))
     assert (await node.status(container)).state == pb.CONTAINER_RUNNING
+
+
+@pytest.mark.parametrize("node", ["crun"], indirect=True)
+async def test_who_starts_what_was_stopped_does_not_join_the_start_that_was_overtaken(node: Node) -> None:
+    begun, go = await start_with_starts_held_back(node)
+    pod_config = node.host_network(node.pod_config())
+    pod = await node.run_pod(pod_config)
+    container = await node.create(pod, node.container_config(["sleep", "1000"]), pod_config)
+    starting = asyncio.create_task(node.start_container(container))
+    await until(begun.exists)
+    await node.stop_container(container)
+    with pytest.raises(RpcError, match="it is EXITED") as refused:
+        await node.start_container(container)
+    assert refused.value.code is Code.FAILED_PRECONDITION
+    go.touch()
+    with pytest.raises(RpcError):
+        await starting
+    status = await node.status(container)
+    assert (status.state, status.exit_code) == (pb.CONTAINER_EXITED, 137)

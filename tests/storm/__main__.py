@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import os
 import secrets
 import shutil
@@ -64,6 +65,8 @@ async def _run(options: argparse.Namespace) -> Report:
                 print(f"the daemon's log is {log}")
             return report
     finally:
+        with contextlib.suppress(Exception):
+            await storm.clear()
         if node.process is not None and node.process.poll() is None:
             await node.stop()
         node.remove_files()

@@ -221,6 +221,12 @@ class Storm:
             self.report.slowest_start = max(self.report.slowest_start, time.monotonic() - begin)
         self._up.set()
 
+    async def clear(self) -> None:
+        """Remove every pod, also after a storm that has ended early: host ports and addresses are the machine's."""
+        if self.node.process is not None:
+            await self._ensure_up("")
+            await self.node.remove_all_pods()
+
     async def _find_leaks(self, ids: set[str]) -> None:
         end = time.monotonic() + _LEAK_PATIENCE
         while True:

@@ -48,7 +48,7 @@ class Container:
         """When the running stop will kill, in the loop's time; a later stop may only shorten it."""
         self.stop_changed = asyncio.Event()
         self.execs_refused = False
-        """Set once a stop kills: a new exec would only be killed as well."""
+        """Set once a stop kills: a new exec would only be killed as well, and a start that is under way has lost."""
         self.lock = asyncio.Lock()
         self.listed = b""
         """What lists tell of it, encoded, without its state: nothing else of that changes. Kept by cri/encode.py."""

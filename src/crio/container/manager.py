@@ -236,6 +236,9 @@ class ContainerManager:
         If the runtime can't start it the container becomes EXITED with code 128 and the error is raised.
         """
         container = self.get(container_id)
+        if container.state is State.EXITED:
+            # Also where a start is under way that a stop has overtaken: whoever asks now must not join it.
+            raise _not_created(container)
 
         async def work(job: Job) -> None:
             with job.step("runtime start"):
@@ -246,9 +249,7 @@ class ContainerManager:
     async def _start(self, container: Container) -> None:
         async with container.lock:
             if container.state is not State.CREATED:
-                raise FailedPrecondition(
-                    f"cannot start container {container.short_id}: it is {container.state.name}, not CREATED"
-                )
+                raise _not_created(container)
             started_at = container.record.starting_at = time.time_ns()
             container.save()
             failpoint("container.start.before_runtime")
@@ -256,6 +257,11 @@ class ContainerManager:
                 await self.runtime(container).start(container.id)
                 failpoint("container.start.after_runtime")
             except CrioError as error:
+                if container.execs_refused:
+                    # How it ends is the stop's business, and must not be told in two ways.
+                    raise FailedPrecondition(
+                        f"cannot start container {container.short_id}: it is being stopped"
+                    ) from error
                 container.record.start_error = error.message
                 container.save()
                 await self._end_rest(container)
@@ -367,6 +373,10 @@ class ContainerManager:
         await self._watchers.stop()
         for monitor in self._monitors.values():
             monitor.close()
+
+
+def _not_created(container: Container) -> FailedPrecondition:
+    return FailedPrecondition(f"cannot start container {container.short_id}: it is {container.state.name}, not CREATED")
 
 
 def _tell_of_log(container: Container, state: LogState) -> None:
