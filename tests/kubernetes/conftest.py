@@ -84,7 +84,7 @@ async def kubelet(node: Node, cluster: Cluster, kubelet_settings: dict[str, obje
     kubelet = Kubelet(node, cluster.kubeconfig, **kubelet_settings)
     kubelet.start()
     try:
-        eventually("the node is ready", lambda: _node_ready(cluster), timeout=90)
+        eventually("the node is ready", lambda: _node_ready(cluster, kubelet), timeout=90)
         cluster.kubectl("taint", "nodes", "--all", "node.kubernetes.io/not-ready-", check=False)
         yield kubelet
         cluster.kubectl("delete", "pods", "--all", "--grace-period=1", timeout=90)
@@ -94,6 +94,8 @@ async def kubelet(node: Node, cluster: Cluster, kubelet_settings: dict[str, obje
         kubelet.clean()
 
 
-def _node_ready(cluster: Cluster) -> bool:
+def _node_ready(cluster: Cluster, kubelet: Kubelet) -> bool:
+    if not kubelet.running:
+        raise RuntimeError(f"the kubelet has ended:\n{kubelet.log_tail()}")
     conditions = cluster.get("node", "localhost")["status"]["conditions"]
     return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)

@@ -53,6 +53,12 @@ async def test_standalone_static_pod(node: Node) -> None:
         assert figures["containers"][0]["memory"]["workingSetBytes"] > 0
         assert figures["containers"][0]["cpu"]["usageCoreNanoSeconds"] > 0
         assert figures["network"]["name"] == "eth0"
+        # What metrics-server reads for `kubectl top`; a static pod's name ends with the node's.
+        resources = kubelet.figures("/metrics/resource")
+        labels = '{container="web",namespace="default",pod="web-localhost"}'
+        for name in ("cpu_usage_seconds_total", "memory_working_set_bytes", "start_time_seconds"):
+            assert resources[f"container_{name}{labels}"] > 0
+        assert resources["resource_scrape_error"] == 0
 
         manifest.unlink()
         eventually("the pod is stopped", lambda: not kubelet.ask("/pods")["items"], timeout=60)
