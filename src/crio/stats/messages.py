@@ -46,6 +46,23 @@ def container_use(use: Use, rate: int | None, now: int) -> bytes:
     return stats.SerializeToString()
 
 
+def sandbox_use(
+    use: Use, rate: int | None, now: int, processes: int, interfaces: Sequence[Interface] | None, *, with_io: bool
+) -> bytes:
+    """The part of a LinuxPodSandboxStats with what a pod uses. `interfaces` is None for one in the host's network."""
+    linux = pb.LinuxPodSandboxStats()
+    fill_cpu(linux.cpu, use, rate, now)
+    fill_memory(linux.memory, use, now)
+    if with_io:
+        linux.io.timestamp = now
+        fill_pressure(linux.io.psi, use.io_pressure)
+    linux.process.timestamp = now
+    linux.process.process_count.value = processes
+    if interfaces is not None:
+        fill_network(linux.network, interfaces, now)
+    return linux.SerializeToString()
+
+
 def writable_layer(usage: Usage, mount_point: str, at: int) -> bytes:
     """The part of a ContainerStats with the size of its writable layer, as it was `at` this time."""
     stats = pb.ContainerStats()

@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+
+import msgspec
 
 from crio.api.runtime.v1 import api_pb2 as pb
 from crio.base.executor import Executor
@@ -35,7 +36,7 @@ _SLICE = 0.002
 """Seconds for which reading may keep the daemon from anything else."""
 
 
-class _Reading(NamedTuple):
+class _Reading(msgspec.Struct, frozen=True):
     """What was read of a container or pod, and when."""
 
     at: float
@@ -44,9 +45,7 @@ class _Reading(NamedTuple):
     use: Use
     rate: int | None
     part: bytes
-    """Of a container: encoded."""
-    processes: int = 0
-    interfaces: Sequence[Interface] = ()
+    """Encoded: of a container, fields of its ContainerStats; of a pod, fields of its LinuxPodSandboxStats."""
 
 
 class StatsReader:
@@ -162,26 +161,24 @@ class StatsReader:
             group = parent_path(sandbox.record.cgroup_parent, self._cgroup_manager())
             use = self._cgroups.use(group)
             rate = self._rate(sandbox.id, use, now)
-            processes = self._processes(group)
+            processes = self._cgroups.process_count(group)
         else:
             # Without a group of the pod's own (a pod of a debug client) the pod is the sum of its containers.
             readings = [self._of_container(container) for container in members]
             use = messages.total([reading.use for reading in readings])
             rate = sum(reading.rate or 0 for reading in readings)
-            processes = sum(self._processes(container.record.cgroup_path) for container in members)
-        interfaces: Sequence[Interface] = ()
+            processes = sum(self._cgroups.process_count(container.record.cgroup_path) for container in members)
+        interfaces: Sequence[Interface] | None = None
         if netns := sandbox.record.namespaces.get("net"):
             interfaces = read_interfaces(netns, next((container.record.pid for container in members), 0))
-        reading = _Reading(time.monotonic(), now, use, rate, b"", processes, interfaces)
+        with_io = bool(sandbox.config.linux.cgroup_parent)
+        part = messages.sandbox_use(use, rate, now, processes, interfaces, with_io=with_io)
+        reading = _Reading(time.monotonic(), now, use, rate, part)
         self._readings[sandbox.id] = reading
         return reading
 
     def _of_container(self, container: Container) -> _Reading:
         return self._readings.get(container.id) or self._read_container(container)
-
-    def _processes(self, group: str) -> int:
-        pids = self._cgroups.pids(group)
-        return pids.current if pids is not None else 0
 
     def _rate(self, key: str, use: Use, now: int) -> int | None:
         return None if use.cpu is None else self._rates.nano_cores(key, use.cpu, now)
@@ -209,15 +206,5 @@ class StatsReader:
         if attributes is None:
             attributes = self._attributes[sandbox.id] = messages.sandbox_attributes(sandbox)
         reading = self._readings.get(sandbox.id) or self._read_sandbox(sandbox, members)
-        linux = pb.LinuxPodSandboxStats()
-        messages.fill_cpu(linux.cpu, reading.use, reading.rate, reading.now)
-        messages.fill_memory(linux.memory, reading.use, reading.now)
-        if sandbox.config.linux.cgroup_parent:
-            linux.io.timestamp = reading.now
-            messages.fill_pressure(linux.io.psi, reading.use.io_pressure)
-        linux.process.timestamp = reading.now
-        linux.process.process_count.value = reading.processes
-        if "net" in sandbox.record.namespaces:
-            messages.fill_network(linux.network, reading.interfaces, reading.now)
-        containers = repeated(5, (self._encode(container) for container in members))
-        return attributes + field(2, linux.SerializeToString() + containers)
+        containers = repeated(5, [self._encode(container) for container in members])
+        return attributes + field(2, reading.part + containers)

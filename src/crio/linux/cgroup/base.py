@@ -161,6 +161,11 @@ class CgroupFs(ABC):
         current = read_int(f"{root}{path}/pids.current")
         return None if current is None else PidsStats(current, read_int(f"{root}{path}/pids.max"))
 
+    def process_count(self, path: str) -> int:
+        """As far as the pids controller tells; 0 without it."""
+        root = self._controller_root("pids")
+        return (small_int(f"{root}{path}/pids.current") or 0) if root is not None else 0
+
     @abstractmethod
     def _controller_root(self, controller: str) -> str | None: ...
 
