@@ -45,6 +45,19 @@ class Connection:
         except TimeoutError:
             raise MonitorUnavailable(f"cannot ask the monitor to {verb}: no answer within {timeout:g} s") from None
 
+    async def request_both(
+        self, first: tuple[str, Mapping[str, Value]], second: tuple[str, Mapping[str, Value]], timeout: float
+    ) -> Packet:
+        """Send two requests at once, so that the other side wakes only once, and return the second one's answer."""
+        self.send(*first)
+        self.send(*second)
+        try:
+            async with asyncio.timeout(timeout):
+                (await self._expect()).close()
+                return await self._expect()
+        except TimeoutError:
+            raise MonitorUnavailable(f"cannot ask the monitor to {second[0]}: no answer within {timeout:g} s") from None
+
     async def answer(self, timeout: float) -> Packet:
         """The next packet that is not `exited`. TimeoutError after `timeout` seconds, MonitorUnavailable at the end."""
         async with asyncio.timeout(timeout):

@@ -85,8 +85,7 @@ class Monitor:
             ) from None
         if connection is not None:
             try:
-                await connection.request("watch", {"log_news": True}, _TIMEOUT)
-                status = await connection.request("status", {}, _TIMEOUT)
+                status = await connection.request_both(("watch", {"log_news": True}), ("status", {}), _TIMEOUT)
                 monitor = cls(container_id, bundle, status.number("pid"), status.number("monitor_pid"), connection)
                 monitor.log = LogState.from_packet(status)
                 return monitor

@@ -8,7 +8,8 @@ import fcntl
 import logging
 import os
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 from crio import __version__
 from crio.api.runtime.v1 import api_pb2 as pb
@@ -113,17 +114,16 @@ class Daemon:
         for path in (config.runtime.container_exits_dir, self._persistent, config.crio.log_dir, pod_root):
             os.makedirs(path, mode=0o755, exist_ok=True)
         self._take_lock()
-        zygote = asyncio.create_task(self._zygote.start())
         last = marks.last_run(config.crio, __version__)
-        self._store = await self._storage.run(open_store, _store_options(config), config.crio, last)
-        outdated = outdated_images(self._store, config.crio, last)
-        self._images = ImageService(config, self._store, self._storage, self._jobs, self._observation.metrics)
         self._runtimes = Runtimes(config.runtime, self._observation.runtime_called)
-        await self._images.start()
-        await self._network.start()
-        await apparmor.load_default(config.runtime.apparmor_profile)
-        await self._runtimes.probe()
-        await zygote
+        await _all(
+            self._zygote.start(),
+            self._runtimes.probe(),
+            self._network.start(),
+            apparmor.load_default(config.runtime.apparmor_profile),
+            self._open_store(last),
+        )
+        outdated = outdated_images(self._store, config.crio, last)
         self._build()
         await self._recover()
         if outdated:
@@ -131,6 +131,12 @@ class Daemon:
         self._reloader = self._make_reloader()
         await self._serve()
         self._tasks.spawn("chores", self._chores())
+
+    async def _open_store(self, last: marks.LastRun) -> None:
+        config = self._config
+        self._store = await self._storage.run(open_store, _store_options(config), config.crio, last)
+        self._images = ImageService(config, self._store, self._storage, self._jobs, self._observation.metrics)
+        await self._images.start()
 
     def _take_lock(self) -> None:
         """One daemon per state directory, whatever its socket: two would undo each other's pods."""
@@ -403,6 +409,13 @@ def _store_options(config: Config) -> StoreOptions:
         driver_options=config.crio.storage_option,
         imagestore=config.crio.imagestore,
     )
+
+
+async def _all(*steps: Coroutine[Any, Any, object]) -> None:
+    """Do steps at the same time that do not need each other. The first failure is raised when all have ended."""
+    for outcome in await asyncio.gather(*steps, return_exceptions=True):
+        if isinstance(outcome, BaseException):
+            raise outcome
 
 
 def _in_a_thread(work: Callable[[], object]) -> None:
