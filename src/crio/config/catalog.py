@@ -5,8 +5,9 @@ from __future__ import annotations
 import functools
 import typing
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
+import msgspec
 from msgspec import NODEFAULT, Struct, structs
 
 from crio.config.key import DERIVED, Key
@@ -17,7 +18,7 @@ HANDLERS = "crio.runtime.runtimes"
 WORKLOADS = "crio.runtime.workloads"
 
 
-class Entry(NamedTuple):
+class Entry(msgspec.Struct, frozen=True):
     """One key: where it stands, and what it is."""
 
     table: str

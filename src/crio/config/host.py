@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
+
+import msgspec
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 """PATH of monitors and runtimes, and where programs are looked for beside the daemon's own PATH."""
@@ -28,7 +30,7 @@ _DRIVER_OPTIONS = {
 """Options of storage.conf that a driver has."""
 
 
-class StorageDefaults(NamedTuple):
+class StorageDefaults(msgspec.Struct, frozen=True):
     """What storage.conf says, in the terms of crio.conf. Empty values: it says nothing."""
 
     path: str = ""

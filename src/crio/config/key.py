@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import enum
-from typing import NamedTuple
+
+import msgspec
 
 
 class Reload(enum.Enum):
@@ -31,7 +32,7 @@ DERIVED = "="
 """The flag or environment name follows from the key's: log_level -> --log-level, CONTAINER_LOG_LEVEL."""
 
 
-class Key(NamedTuple):
+class Key(msgspec.Struct, frozen=True):
     """Meta-data of a key; the value's type and default stand in the struct that holds it."""
 
     text: str

@@ -7,7 +7,8 @@ version_file_persist and clean_shutdown_file.
 from __future__ import annotations
 
 import os
-from typing import NamedTuple
+
+import msgspec
 
 from crio.base.errors import ResourceExhausted
 from crio.base.files import read_bounded, write_atomic
@@ -16,7 +17,7 @@ from crio.config.tables.root import Crio
 _MAX = 4096
 
 
-class LastRun(NamedTuple):
+class LastRun(msgspec.Struct, frozen=True):
     """What the files say."""
 
     rebooted: bool

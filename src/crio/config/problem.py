@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+
+import msgspec
 
 from crio.base.errors import InvalidArgument
 
 
-class Source(NamedTuple):
+class Source(msgspec.Struct, frozen=True):
     """Where a value comes from: a file and perhaps a line, a variable, a flag, or a default."""
 
     name: str
@@ -18,7 +19,7 @@ class Source(NamedTuple):
         return f"{self.name}:{self.line}" if self.line else self.name
 
 
-class Problem(NamedTuple):
+class Problem(msgspec.Struct, frozen=True):
     """One sentence about one place."""
 
     source: Source

@@ -7,8 +7,9 @@ configuration as one value, report. Nothing here touches the daemon.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
+import msgspec
 from msgspec import Struct, structs
 
 from crio.config.catalog import HANDLERS, WORKLOADS, entries, value_of
@@ -17,7 +18,7 @@ from crio.config.key import RESTART
 from crio.config.model import Config
 
 
-class Change(NamedTuple):
+class Change(msgspec.Struct, frozen=True):
     """One key, handler or workload that differs. Texts are TOML values; empty: it is not there."""
 
     dotted: str
@@ -33,7 +34,7 @@ class Change(NamedTuple):
         return f"{self.dotted}: {_one_line(self.before)} -> {_one_line(self.after)}"
 
 
-class Plan(NamedTuple):
+class Plan(msgspec.Struct, frozen=True):
     """How a running daemon goes from one configuration to another."""
 
     config: Config

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
 
 import msgspec
 
@@ -39,7 +38,7 @@ def id_map_entries(mappings: Iterable[IdMapping]) -> list[IdMapEntry]:
     return [IdMapEntry(mapping.container_id, mapping.host_id, mapping.size) for mapping in mappings]
 
 
-class Owned(NamedTuple):
+class Owned(msgspec.Struct, frozen=True):
     """Whose a container in the store is."""
 
     id: str

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import msgspec
 
 from crio.api.runtime.v1 import api_pb2 as pb
@@ -22,7 +20,7 @@ _SCALARS = (
 )
 
 
-class Update(NamedTuple):
+class Update(msgspec.Struct, frozen=True):
     """`document` is for `runtime update --resources`; `resources` is the whole set in force, for ContainerStatus.
 
     With `lifts_cpu_quota` the caller takes the CPU quota away itself.

@@ -133,12 +133,10 @@ class Recovery:
             self._containers.end_leftover_commands(container)
 
     async def _sweep_storage(self) -> None:
-        for container_id, owner, pod in await self._maker.stored_containers():
-            if not os.path.isdir(os.path.join(self._maker.settings.directory, owner)):
-                self._lost |= {container_id, pod}
-                await self._attempt(
-                    f"remove stored container {container_id[:12]}", self._maker.remove_unrecorded, container_id
-                )
+        for owned in await self._maker.stored_containers():
+            if not os.path.isdir(os.path.join(self._maker.settings.directory, owned.container)):
+                self._lost |= {owned.id, owned.pod}
+                await self._attempt(f"remove stored container {owned.id[:12]}", self._maker.remove_unrecorded, owned.id)
 
     async def _sweep_namespaces(self) -> None:
         for kind in ("netns", "ipcns", "utsns", "userns"):

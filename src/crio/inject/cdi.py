@@ -10,7 +10,6 @@ import logging
 import os
 import stat
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
 
 import msgspec
 
@@ -27,13 +26,13 @@ MAX_FILE = 8 << 20
 MAX_FILES = 4096
 
 
-class _File(NamedTuple):
+class _File(msgspec.Struct, frozen=True):
     version: tuple[int, int, int]
     spec: CdiSpec | None
     error: str
 
 
-class _Found(NamedTuple):
+class _Found(msgspec.Struct, frozen=True):
     priority: int
     path: str
     spec: CdiSpec

@@ -9,7 +9,6 @@ import logging
 import os
 import re
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 import msgspec
 from msgspec import Struct, field
@@ -53,7 +52,7 @@ class _Version0(Struct, frozen=True):
     hasbindmounts: bool | None = None
 
 
-class HookFile(NamedTuple):
+class HookFile(msgspec.Struct, frozen=True):
     """A file's hook and its conditions, ready to be matched."""
 
     hook: oci.Hook

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import msgspec
 
 NAMES = tuple(
     "CAP_" + name
@@ -19,7 +19,7 @@ NAMES = tuple(
 _LAST_CAP = "/proc/sys/kernel/cap_last_cap"
 
 
-class CapabilitySets(NamedTuple):
+class CapabilitySets(msgspec.Struct, frozen=True):
     """The five sets of one process, as names."""
 
     inheritable: frozenset[str]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import ctypes
 import os
 import struct
-from typing import NamedTuple
+
+import msgspec
 
 from crio.linux.libc import check, libc
 
@@ -27,7 +28,7 @@ _EVENT = struct.Struct("=iIII")
 _READ = 1 << 16
 
 
-class Event(NamedTuple):
+class Event(msgspec.Struct, frozen=True):
     """`name` is the entry of a watched directory, or empty for the directory itself."""
 
     watch: int

@@ -10,7 +10,8 @@ import ctypes
 import errno
 import os
 from collections.abc import Iterator
-from typing import NamedTuple
+
+import msgspec
 
 from crio.base.errors import ResourceExhausted
 from crio.base.regex import regex
@@ -296,7 +297,7 @@ def is_mount_point(path: str, *, dir_fd: int = AT_FDCWD) -> bool:
     return bool(attributes & _STATX_ATTR_MOUNT_ROOT)
 
 
-class MountInfo(NamedTuple):
+class MountInfo(msgspec.Struct, frozen=True):
     """One line of /proc/PID/mountinfo (proc_pid_mountinfo(5)), escapes undone."""
 
     mount_id: int

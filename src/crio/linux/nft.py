@@ -11,7 +11,8 @@ import errno
 import struct
 import threading
 from collections.abc import Iterator
-from typing import NamedTuple
+
+import msgspec
 
 from crio.linux.netlink import (
     NETLINK_NETFILTER,
@@ -64,19 +65,19 @@ _ACCEPT, _DROP, _JUMP, _GOTO, _RETURN = 1, 0, -3, -4, -5
 _SET_MAP = 0x8
 
 
-class Table(NamedTuple):
+class Table(msgspec.Struct, frozen=True):
     """A table's address: NFPROTO_* family and name."""
 
     family: int
     name: str
 
 
-class Rule(NamedTuple):
+class Rule(msgspec.Struct, frozen=True):
     handle: int
     comment: str
 
 
-class Element(NamedTuple):
+class Element(msgspec.Struct, frozen=True):
     """An element of a set, or of a map with `data`."""
 
     key: bytes

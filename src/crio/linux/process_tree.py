@@ -6,14 +6,15 @@ import contextlib
 import os
 import signal
 from collections.abc import Iterator
-from typing import NamedTuple
+
+import msgspec
 
 from crio.linux.pidfd import kill_process
 
 _MOST_ROUNDS = 64
 
 
-class _Process(NamedTuple):
+class _Process(msgspec.Struct, frozen=True):
     pid: int
     parent: int
     session: int

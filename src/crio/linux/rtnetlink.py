@@ -12,7 +12,7 @@ import struct
 import sys
 import threading
 import time
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
 import msgspec
 
@@ -90,7 +90,7 @@ class Link(msgspec.Struct, frozen=True):
         return bool(self.flags & IFF_UP)
 
 
-class InterfaceAddress(NamedTuple):
+class InterfaceAddress(msgspec.Struct, frozen=True):
     address: AddressWithPrefix
     flags: int
 
@@ -259,7 +259,7 @@ def add_route(netlink: Netlink, index: int, destination: Prefix, gateway: Addres
     netlink.request(_NEWROUTE, body, NLM_F_CREATE | NLM_F_EXCL, str(destination))
 
 
-class Route(NamedTuple):
+class Route(msgspec.Struct, frozen=True):
     """A route of the main table; no `destination` is the default route."""
 
     destination: Prefix | None

@@ -6,7 +6,8 @@ import ctypes
 import errno
 import fcntl
 import os
-from typing import NamedTuple
+
+import msgspec
 
 from crio.linux.libc import libc, syscall
 
@@ -69,7 +70,7 @@ def _is_filtered() -> bool:
         return not any(line.split() == [b"Seccomp:", b"0"] for line in file)
 
 
-class Notification(NamedTuple):
+class Notification(msgspec.Struct, frozen=True):
     """A system call that waits for an answer."""
 
     id: int

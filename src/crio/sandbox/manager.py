@@ -192,7 +192,7 @@ class SandboxManager:
         check_mode(annotations)
         shm_size = files.shm_size(annotations)
         labels = self.labels.make(config, unconfined_on_host_network=self.settings.unconfined_on_host_network)
-        record.process_label, record.mount_label = labels
+        record.process_label, record.mount_label = labels.process, labels.mount
         sandbox = Sandbox(os.path.join(self.settings.directory, sandbox_id), record)
         record.shm_path = "/dev/shm" if options.ipc == pb.NODE else sandbox.path("shm")
         attach: asyncio.Task[None] | None = None

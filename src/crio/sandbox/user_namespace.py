@@ -7,7 +7,8 @@ for all containers of the pod (api.proto, UserNamespace).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+
+import msgspec
 
 from crio.api.runtime.v1 import api_pb2 as pb
 from crio.base.errors import InvalidArgument
@@ -17,7 +18,7 @@ from crio.spec.oci_runtime import IdMapping
 _HIGHEST_ID = (1 << 32) - 2
 
 
-class IdMaps(NamedTuple):
+class IdMaps(msgspec.Struct, frozen=True):
     """A pod's maps; both empty without a user namespace of its own."""
 
     uids: list[IdMapping]

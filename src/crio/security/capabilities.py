@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+
+import msgspec
 
 from crio.base.errors import InvalidArgument
 from crio.linux.caps import NAMES
@@ -25,7 +26,7 @@ DEFAULT = (
 _NUMBER = {name: number for number, name in enumerate(NAMES)}
 
 
-class Resolved(NamedTuple):
+class Resolved(msgspec.Struct, frozen=True):
     """`sets` is for the specification; `withheld` are names that were asked for and that the daemon has not itself."""
 
     sets: Capabilities

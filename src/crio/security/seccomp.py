@@ -13,7 +13,6 @@ import logging
 import os
 import re
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
 
 import msgspec
 from msgspec import Raw, Struct, field
@@ -84,7 +83,7 @@ Deferrer = Callable[[Callable[[], None]], object]
 """Runs a function soon, in a thread."""
 
 
-class Target(NamedTuple):
+class Target(msgspec.Struct, frozen=True):
     """The kernel that a filter is for: its machine as uname(2) names it, and what it cannot run."""
 
     machine: str

@@ -7,7 +7,6 @@ files. Without SELinux on the node all labels are empty strings, and nothing her
 from __future__ import annotations
 
 import secrets
-from typing import NamedTuple
 
 import msgspec
 
@@ -37,14 +36,14 @@ class Context(msgspec.Struct, frozen=True):
         return f"{self.user}:{self.role}:{self.type}:{self.level}"
 
 
-class Labels(NamedTuple):
+class Labels(msgspec.Struct, frozen=True):
     """What the process runs as, and what its files carry; "" means no label."""
 
     process: str = ""
     mount: str = ""
 
 
-class PolicyContexts(NamedTuple):
+class PolicyContexts(msgspec.Struct, frozen=True):
     """The policy's own labels for containers, without categories."""
 
     process: Context

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import posixpath
-from typing import NamedTuple
 
 import msgspec
 from msgspec import Struct, field
@@ -87,7 +86,7 @@ class CdiSpec(Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
     annotations: dict[str, str] = {}
 
 
-class DeviceName(NamedTuple):
+class DeviceName(msgspec.Struct, frozen=True):
     """A qualified name, `vendor.com/class=name`, taken apart."""
 
     kind: str

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
+
+import msgspec
 
 from crio.api.runtime.v1 import api_pb2 as pb
 
 BASE_LABELS = ("id", "image", "namespace", "pod", "container")
 
 
-class Descriptor(NamedTuple):
+class Descriptor(msgspec.Struct, frozen=True):
     """One metric: its label values come in the order of BASE_LABELS and then `labels`."""
 
     name: str

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import NamedTuple
+
+import msgspec
 
 from crio.api.runtime.v1 import api_pb2 as pb
 from crio.base.errors import NotFound
@@ -22,7 +23,7 @@ _SECOND = 1_000_000_000
 _MOST_PROCESSES = 4096
 
 
-class Value(NamedTuple):
+class Value(msgspec.Struct, frozen=True):
     """One value; `labels` are those beyond the base ones. The CRI has whole numbers only."""
 
     name: str

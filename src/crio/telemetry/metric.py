@@ -11,7 +11,9 @@ import math
 import time
 from array import array
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple, Protocol
+from typing import Protocol
+
+import msgspec
 
 MAX_SERIES = 2000
 """Label sets of one metric. Above it the one that was made first is dropped: names of containers come and go."""
@@ -22,7 +24,7 @@ SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.
 Labels = tuple[str, ...]
 
 
-class Sample(NamedTuple):
+class Sample(msgspec.Struct, frozen=True):
     """One line of a metric: a suffix of its name, labels, and the value."""
 
     suffix: str

@@ -15,9 +15,9 @@ def write(metrics: Iterable[Metric]) -> str:
     lines: list[str] = []
     for metric in metrics:
         head = len(lines)
-        for suffix, labels, value in metric.samples():
-            text = ",".join(f'{name}="{_label(content)}"' for name, content in labels)
-            lines.append(f"{metric.name}{suffix}{'{' + text + '}' if text else ''} {_number(value)}\n")
+        for sample in metric.samples():
+            text = ",".join(f'{name}="{_label(content)}"' for name, content in sample.labels)
+            lines.append(f"{metric.name}{sample.suffix}{'{' + text + '}' if text else ''} {_number(sample.value)}\n")
         if len(lines) > head:
             lines.insert(head, f"# HELP {metric.name} {_help(metric.text)}\n# TYPE {metric.name} {metric.kind}\n")
     return "".join(lines)

@@ -14,7 +14,8 @@ import os
 import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import NamedTuple
+
+import msgspec
 
 from crio.base.regex import regex
 
@@ -26,7 +27,7 @@ _TRACEPARENT = regex(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})
 _SAMPLED = 0x01
 
 
-class SpanContext(NamedTuple):
+class SpanContext(msgspec.Struct, frozen=True):
     """What identifies a span across processes. Ids are lower-case hexadecimal."""
 
     trace_id: str

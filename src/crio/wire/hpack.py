@@ -10,7 +10,8 @@ from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterable
 from functools import lru_cache
-from typing import NamedTuple
+
+import msgspec
 
 Header = tuple[str, str]
 
@@ -96,7 +97,7 @@ class HpackError(Exception):
     """A header block breaks RFC 7541 or a limit; the connection cannot go on (COMPRESSION_ERROR)."""
 
 
-class _Huffman(NamedTuple):
+class _Huffman(msgspec.Struct, frozen=True):
     """One row per code length: the lowest code, left-aligned to 30 bits, and where its symbols start."""
 
     limits: tuple[int, ...]
@@ -123,7 +124,8 @@ def _huffman() -> _Huffman:
 
 def huffman_decode(data: bytes) -> bytes:
     """The octets behind a Huffman-coded string. Raises HpackError on the end marker or wrong padding."""
-    limits, lengths, starts, symbols = _huffman()
+    table = _huffman()
+    limits, lengths, starts, symbols = table.limits, table.lengths, table.starts, table.symbols
     out = bytearray()
     window = bits = 0
     for octet in data:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import enum
 import struct
 from collections.abc import Iterable
-from typing import NamedTuple
 
 import msgspec
 
@@ -59,7 +58,7 @@ class Http2Error(Exception):
         self.code = code
 
 
-class HeadersReceived(NamedTuple):
+class HeadersReceived(msgspec.Struct, frozen=True):
     """A request, a response or its trailers (the first and second block of a stream)."""
 
     stream_id: int
@@ -67,24 +66,24 @@ class HeadersReceived(NamedTuple):
     end_stream: bool
 
 
-class DataReceived(NamedTuple):
+class DataReceived(msgspec.Struct, frozen=True):
     stream_id: int
     data: bytes
     end_stream: bool
 
 
-class StreamReset(NamedTuple):
+class StreamReset(msgspec.Struct, frozen=True):
     stream_id: int
     code: int
 
 
-class WindowOpened(NamedTuple):
+class WindowOpened(msgspec.Struct, frozen=True):
     """More may be sent on this stream; on every stream if it is 0."""
 
     stream_id: int
 
 
-class GoingAway(NamedTuple):
+class GoingAway(msgspec.Struct, frozen=True):
     """The peer takes no streams above `last_stream_id` any more."""
 
     last_stream_id: int
@@ -92,7 +91,7 @@ class GoingAway(NamedTuple):
     reason: bytes
 
 
-class PongReceived(NamedTuple):
+class PongReceived(msgspec.Struct, frozen=True):
     data: bytes
 
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import NamedTuple
+
+import msgspec
 
 SPDY = "SPDY/3.1"
 VERSION_HEADER = "X-Stream-Protocol-Version"
@@ -21,7 +22,7 @@ EXEC_SPDY = {"v4.channel.k8s.io": 4, "v3.channel.k8s.io": 3, "v2.channel.k8s.io"
 PORT_FORWARD_SPDY = "portforward.k8s.io"
 
 
-class WebSocketProtocol(NamedTuple):
+class WebSocketProtocol(msgspec.Struct, frozen=True):
     """How channels are carried in messages. `base64`: in text messages, the channel as a digit, the data encoded."""
 
     version: int
@@ -59,7 +60,7 @@ def negotiate(offered: Sequence[str], served: Sequence[str]) -> str | None:
     return next((name for name in offered if name in served), None)
 
 
-class Size(NamedTuple):
+class Size(msgspec.Struct, frozen=True):
     """A terminal's size in characters."""
 
     height: int
@@ -97,7 +98,7 @@ def encode_size(size: Size) -> bytes:
     return json.dumps({"Width": size.width, "Height": size.height}).encode() + b"\n"
 
 
-class Outcome(NamedTuple):
+class Outcome(msgspec.Struct, frozen=True):
     """How a session ended: with an exit code, or with an error's text (and then `exit_code` is None)."""
 
     exit_code: int | None

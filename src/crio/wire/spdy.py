@@ -15,7 +15,6 @@ import enum
 import struct
 import zlib
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
 
 import msgspec
 
@@ -80,7 +79,7 @@ class SpdyError(Exception):
         super().__init__(f"cannot go on with SPDY: {reason}")
 
 
-class StreamOpened(NamedTuple):
+class StreamOpened(msgspec.Struct, frozen=True):
     """The peer opened a stream; the caller answers with `reply` or `reset`."""
 
     stream_id: int
@@ -88,13 +87,13 @@ class StreamOpened(NamedTuple):
     fin: bool
 
 
-class StreamReplied(NamedTuple):
+class StreamReplied(msgspec.Struct, frozen=True):
     stream_id: int
     headers: Mapping[str, str]
     fin: bool
 
 
-class DataReceived(NamedTuple):
+class DataReceived(msgspec.Struct, frozen=True):
     """A piece of a data frame; a view into what was fed, which is valid until the next `feed`."""
 
     stream_id: int
@@ -102,22 +101,22 @@ class DataReceived(NamedTuple):
     fin: bool
 
 
-class StreamReset(NamedTuple):
+class StreamReset(msgspec.Struct, frozen=True):
     stream_id: int
     code: int
 
 
-class WindowOpened(NamedTuple):
+class WindowOpened(msgspec.Struct, frozen=True):
     """More may be sent on this stream; on every stream if it is 0."""
 
     stream_id: int
 
 
-class PongReceived(NamedTuple):
+class PongReceived(msgspec.Struct, frozen=True):
     ping_id: int
 
 
-class GoingAway(NamedTuple):
+class GoingAway(msgspec.Struct, frozen=True):
     last_stream_id: int
     code: int
 

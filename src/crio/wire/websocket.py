@@ -13,7 +13,8 @@ import hashlib
 import secrets
 import struct
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+
+import msgspec
 
 from crio.wire.http1 import Headers, HttpError, Request
 
@@ -37,7 +38,7 @@ class WebSocketError(Exception):
         self.code = code
 
 
-class MessagePart(NamedTuple):
+class MessagePart(msgspec.Struct, frozen=True):
     """A piece of a message."""
 
     data: bytes
@@ -46,14 +47,14 @@ class MessagePart(NamedTuple):
     text: bool
 
 
-class Closed(NamedTuple):
+class Closed(msgspec.Struct, frozen=True):
     """The peer sent its close frame; ours is in the output. Nothing may follow."""
 
     code: int
     reason: str
 
 
-class PongReceived(NamedTuple):
+class PongReceived(msgspec.Struct, frozen=True):
     data: bytes
 
 

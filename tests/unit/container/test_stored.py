@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from crio.container.stored import StoredContainer, ours
+from crio.container.stored import Owned, StoredContainer, ours
 from crio.storage.records import ContainerRecord
 
 
@@ -38,4 +38,4 @@ def test_only_what_names_a_pod_is_ours() -> None:
         record("number", "7"),
         record("nested", "[" * 5000),
     ]
-    assert list(ours(rows)) == [("own", "own", "p"), ("volume", "own", "p")]
+    assert list(ours(rows)) == [Owned("own", "own", "p"), Owned("volume", "own", "p")]

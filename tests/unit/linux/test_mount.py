@@ -174,7 +174,9 @@ def test_broken_line_is_refused(line: str) -> None:
 
 def test_line_without_and_with_optional_fields() -> None:
     plain = m.parse_mountinfo_line("36 35 98:0 /mnt1 /mnt\\0402 rw,noatime - ext3 /dev/root rw,errors=continue\n")
-    assert plain == m.MountInfo(36, 35, "98:0", "/mnt1", "/mnt 2", "rw,noatime", (), "ext3", "/dev/root", plain[-1])
+    assert plain == m.MountInfo(
+        36, 35, "98:0", "/mnt1", "/mnt 2", "rw,noatime", (), "ext3", "/dev/root", plain.super_options
+    )
     both = m.parse_mountinfo_line("36 35 98:0 / / rw shared:1 master:2 - ext3 /dev/root rw")
     assert both.propagation == ("shared:1", "master:2")
 

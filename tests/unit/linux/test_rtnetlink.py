@@ -95,7 +95,9 @@ def test_addresses_and_routes(netns: list[str], sockets: list[Netlink]) -> None:
     rtnetlink.add_route(one, link.index, ipaddress.ip_network("::/0"), ipaddress.ip_address("fd00::1"))
     known = {route.destination: route for route in rtnetlink.routes(one, 4)}
     assert known[None].gateway == gateway
-    assert known[ipaddress.ip_network("192.0.2.0/24")] == (ipaddress.ip_network("192.0.2.0/24"), None, link.index)
+    assert known[ipaddress.ip_network("192.0.2.0/24")] == rtnetlink.Route(
+        ipaddress.ip_network("192.0.2.0/24"), None, link.index
+    )
     assert None in {route.destination for route in rtnetlink.routes(one, 6)}
     assert rtnetlink.outgoing_interface(one, ipaddress.ip_address("8.8.8.8")) == link.index
     assert rtnetlink.outgoing_interface(sockets[1], ipaddress.ip_address("8.8.8.8")) == 0

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from crio.base.errors import InvalidArgument
-from crio.spec.cdi import convert, parse_name
+from crio.spec.cdi import DeviceName, convert, parse_name
 
 
 def file(**fields: Any) -> dict[str, Any]:
@@ -18,7 +18,7 @@ def edits(**fields: Any) -> dict[str, Any]:
 
 
 def test_names() -> None:
-    assert parse_name("vendor.com/gpu=0") == ("vendor.com/gpu", "0")
+    assert parse_name("vendor.com/gpu=0") == DeviceName("vendor.com/gpu", "0")
     assert parse_name("v/c=a:b-c.d_e").name == "a:b-c.d_e"
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from msgspec.structs import replace
 
 from crio.telemetry.trace import (
     SERVER,
@@ -21,8 +22,8 @@ def test_traceparent_there_and_back() -> None:
     header = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
     assert parse_traceparent(header) == CALLER
     assert format_traceparent(CALLER) == header
-    assert parse_traceparent("cc-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00-more") == CALLER._replace(
-        sampled=False
+    assert parse_traceparent("cc-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00-more") == replace(
+        CALLER, sampled=False
     )
 
 
@@ -85,7 +86,7 @@ def test_sampling_is_the_callers_decision_or_chance() -> None:
             pass
     with tracer.span("called", caller=CALLER):
         pass
-    with tracer.span("not wanted", caller=CALLER._replace(sampled=False)):
+    with tracer.span("not wanted", caller=replace(CALLER, sampled=False)):
         pass
     assert [span.name for span in exported] == ["part", "lucky", "called"]
     assert exported[2].parent_id == CALLER.span_id

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from crio.wire.spdy import (
     DEFAULT_WINDOW,
@@ -75,7 +76,7 @@ def opened(limits: Limits | None = None) -> tuple[Peer, SpdyConnection]:
 
 def plain(events: list[Event]) -> list[Event]:
     """The events with data as bytes, so that they can be compared later."""
-    return [event._replace(data=bytes(event.data)) if isinstance(event, DataReceived) else event for event in events]  # type: ignore[arg-type]
+    return [replace(event, data=bytes(event.data)) if isinstance(event, DataReceived) else event for event in events]
 
 
 def exchange(client: SpdyConnection, server: SpdyConnection) -> tuple[list[Event], list[Event]]:

@@ -10,7 +10,8 @@ import errno
 import os
 import stat
 from collections.abc import Iterator
-from typing import NamedTuple
+
+import msgspec
 
 from crio.base.errors import InvalidArgument
 from crio.base.files import read_fd_bounded
@@ -24,7 +25,7 @@ MAX_ID = (1 << 31) - 1
 PASSWD, GROUP = "/etc/passwd", "/etc/group"
 
 
-class AccountFile(NamedTuple):
+class AccountFile(msgspec.Struct, frozen=True):
     """A file of accounts, with what is needed to make a copy that looks like it."""
 
     data: bytes = b""
@@ -40,7 +41,7 @@ class AccountFile(NamedTuple):
                 yield line.split(b":")
 
 
-class Account(NamedTuple):
+class Account(msgspec.Struct, frozen=True):
     """One line of passwd."""
 
     name: bytes

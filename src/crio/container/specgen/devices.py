@@ -7,7 +7,8 @@ import posixpath
 import stat
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from typing import NamedTuple
+
+import msgspec
 
 from crio.api.runtime.v1 import api_pb2 as pb
 from crio.base.errors import InvalidArgument
@@ -17,7 +18,7 @@ _SKIPPED = frozenset({"pts", "shm", "fd", "mqueue", ".lxc", ".lxd-mounts", ".ude
 _MAX_DEVICES = 16384
 
 
-class DeviceText(NamedTuple):
+class DeviceText(msgspec.Struct, frozen=True):
     """`SOURCE[:TARGET][:rwm]`, taken apart."""
 
     source: str
@@ -50,8 +51,8 @@ def _is_access(text: str) -> bool:
 def add_configured(devices: list[Device], resources: Resources, texts: Sequence[str]) -> None:
     """Add the devices of crio.conf's additional_devices. Raises InvalidArgument if one is no device."""
     for text in texts:
-        source, target, access = parse_device(text)
-        _add(devices, resources, _stat(source), target, access, with_mode=True)
+        device = parse_device(text)
+        _add(devices, resources, _stat(device.source), device.target, device.access, with_mode=True)
 
 
 def add_annotated(devices: list[Device], resources: Resources, text: str, allowed: Sequence[str]) -> None:

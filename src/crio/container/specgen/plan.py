@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import msgspec
 
@@ -16,7 +15,7 @@ MAPPED_VOLUMES = "volumes"
 """Directory in a container's own where volumes with mapped owners are mounted."""
 
 
-class MakeDirectory(NamedTuple):
+class MakeDirectory(msgspec.Struct, frozen=True):
     """A directory in the container's root, with missing parents; fine if it is there."""
 
     path: str
@@ -29,7 +28,7 @@ class MakeDirectory(NamedTuple):
         return f"make directory {self.path} in the root"
 
 
-class MakeLink(NamedTuple):
+class MakeLink(msgspec.Struct, frozen=True):
     """A symlink in the container's root; whatever is there already stays."""
 
     path: str
@@ -41,7 +40,7 @@ class MakeLink(NamedTuple):
         return f"link {self.path} to {self.target} in the root"
 
 
-class RemoveFile(NamedTuple):
+class RemoveFile(msgspec.Struct, frozen=True):
     """A file or link in the container's root goes; fine if it is not there."""
 
     path: str
@@ -50,7 +49,7 @@ class RemoveFile(NamedTuple):
         return f"remove {self.path} from the root"
 
 
-class WriteFile(NamedTuple):
+class WriteFile(msgspec.Struct, frozen=True):
     """A file in the container's directory on the host, to be mounted into it."""
 
     path: str
@@ -63,7 +62,7 @@ class WriteFile(NamedTuple):
         return f"write {len(self.data)} bytes to {self.path}"
 
 
-class MakeHostDirectory(NamedTuple):
+class MakeHostDirectory(msgspec.Struct, frozen=True):
     """A directory on the host, with missing parents, because a mount's source does not exist."""
 
     path: str
@@ -75,7 +74,7 @@ class MakeHostDirectory(NamedTuple):
         return f"make directory {self.path} on the host"
 
 
-class CopyTree(NamedTuple):
+class CopyTree(msgspec.Struct, frozen=True):
     """A file or directory of the host is copied into the container's directory on the host."""
 
     source: str
@@ -87,7 +86,7 @@ class CopyTree(NamedTuple):
         return f"copy {self.source} to {self.target}"
 
 
-class MapOwners(NamedTuple):
+class MapOwners(msgspec.Struct, frozen=True):
     """A view of a host's path with other owners (an id-mapped mount) at a place in the container's own directory.
 
     For runtimes that cannot make such mounts. `unmap_owners` takes it away once the container has it.
@@ -106,7 +105,7 @@ class MapOwners(NamedTuple):
 Effect = MakeDirectory | MakeLink | RemoveFile | WriteFile | MakeHostDirectory | CopyTree | MapOwners
 
 
-class Relabel(NamedTuple):
+class Relabel(msgspec.Struct, frozen=True):
     """A path of the host gets the container's SELinux label (`security.relabel.relabel`)."""
 
     path: str
@@ -114,7 +113,7 @@ class Relabel(NamedTuple):
     trust_top: bool = False
 
 
-class ContainerUser(NamedTuple):
+class ContainerUser(msgspec.Struct, frozen=True):
     """For ContainerStatus.user."""
 
     uid: int

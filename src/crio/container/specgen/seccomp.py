@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import NamedTuple
 
+import msgspec
 from msgspec import Raw
 
 from crio.api.runtime.v1 import api_pb2 as pb
@@ -18,7 +18,7 @@ from crio.spec.oci_runtime import NONE
 UNCONFINED, RUNTIME_DEFAULT = "Unconfined", "RuntimeDefault"
 
 
-class Choice(NamedTuple):
+class Choice(msgspec.Struct, frozen=True):
     encoded: Raw = NONE
     reference: str = UNCONFINED
     listener: str = ""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import signal
 from functools import lru_cache
-from typing import NamedTuple
+
+import msgspec
 
 from crio.api.runtime.v1 import api_pb2 as pb
 from crio.base.regex import regex
@@ -16,7 +17,7 @@ _EXTRA = {"STKFLT": 16}
 _REAL_TIME = regex(r"RT(MIN|MAX)(?:([+-]|PLUS|MINUS)(\d{1,2}))?")
 
 
-class StopSignal(NamedTuple):
+class StopSignal(msgspec.Struct, frozen=True):
     """`name` as kill(1) -l spells it with SIG in front ("SIGRTMIN+3"), `value` the CRI's."""
 
     number: int

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+
+import msgspec
 
 from crio.api.runtime.v1 import api_pb2 as pb
 from crio.base.errors import CrioError, InvalidArgument
@@ -32,7 +33,7 @@ class ImageVolumeMountFailed(CrioError):
         super().__init__(f"ImageVolumeMountFailed: {message}")
 
 
-class VolumeSettings(NamedTuple):
+class VolumeSettings(msgspec.Struct, frozen=True):
     """What the node and the handler say about mounts."""
 
     bind_mount_prefix: str = ""
@@ -47,7 +48,7 @@ class VolumeSettings(NamedTuple):
     restored: bool = False
 
 
-class Volumes(NamedTuple):
+class Volumes(msgspec.Struct, frozen=True):
     mounts: list[Mount]
     """In the request's order."""
     reported: list[pb.Mount]
@@ -83,7 +84,7 @@ def volumes(
         result.mounts.append(mount)
         if kind == "rshared" or (kind == "rslave" and not propagation):
             propagation = kind
-    return result._replace(rootfs_propagation=propagation)
+    return msgspec.structs.replace(result, rootfs_propagation=propagation)
 
 
 def _host_volume(

@@ -24,7 +24,7 @@ NO_OWNER: tuple[int | None, int | None] = (None, None)
     ],
 )
 def test_texts(text: str, expected: tuple[str, str, str]) -> None:
-    assert devices.parse_device(text) == expected
+    assert devices.parse_device(text) == devices.DeviceText(*expected)
 
 
 @pytest.mark.parametrize(

@@ -57,9 +57,13 @@ def test_names_and_values_go_both_ways() -> None:
 
 def test_request_over_image_over_term() -> None:
     warnings: list[str] = []
-    assert stop_signal.choose(pb.SIGRTMINPLUS3, "SIGQUIT", warnings) == (37, "SIGRTMIN+3", pb.SIGRTMINPLUS3)
-    assert stop_signal.choose(pb.RUNTIME_DEFAULT, "SIGQUIT", warnings) == (3, "SIGQUIT", pb.SIGQUIT)
-    assert stop_signal.choose(pb.RUNTIME_DEFAULT, "", warnings) == (15, "SIGTERM", pb.SIGTERM)
+    assert stop_signal.choose(pb.SIGRTMINPLUS3, "SIGQUIT", warnings) == stop_signal.StopSignal(
+        37, "SIGRTMIN+3", pb.SIGRTMINPLUS3
+    )
+    assert stop_signal.choose(pb.RUNTIME_DEFAULT, "SIGQUIT", warnings) == stop_signal.StopSignal(
+        3, "SIGQUIT", pb.SIGQUIT
+    )
+    assert stop_signal.choose(pb.RUNTIME_DEFAULT, "", warnings) == stop_signal.StopSignal(15, "SIGTERM", pb.SIGTERM)
     assert warnings == []
     assert stop_signal.choose(pb.RUNTIME_DEFAULT, "nonsense", warnings).number == 15
     assert len(warnings) == 1

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from crio.api.runtime.v1 import api_pb2 as pb
+from crio.wire.remotecommand import Size
 from fake_cri import FakeCri
 from streaming_bed import Bed
 
@@ -204,10 +205,10 @@ async def test_terminal_with_its_size_and_its_changes(cri: FakeCri, transport: s
             async with asyncio.timeout(20):
                 while not bed.executor.processes[0].sizes:
                     await asyncio.sleep(0.01)
-            assert tuple(bed.executor.processes[0].sizes[0]) == (30, 90)
+            assert bed.executor.processes[0].sizes[0] == Size(30, 90)
             terminal.resize(40, 100)
             async with asyncio.timeout(20):
-                while tuple(bed.executor.processes[0].sizes[-1]) != (40, 100):
+                while bed.executor.processes[0].sizes[-1] != Size(40, 100):
                     await asyncio.sleep(0.01)
             terminal.type(b"first\r")
             await terminal.wait_for(b"got first")
