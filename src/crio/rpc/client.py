@@ -234,6 +234,9 @@ class _Connection(asyncio.Protocol):
     # -- called by the client
 
     async def start(self, method: str, message: bytes, timeout: float | None, metadata: Mapping[str, str]) -> _Call:
+        if self._transport is None:
+            # It broke before anything could be asked: nobody would end a call that begins now.
+            raise RpcError(Code.UNAVAILABLE, f"cannot call {method}: the server closed the connection")
         headers = [
             (":method", "POST"),
             (":scheme", "http"),

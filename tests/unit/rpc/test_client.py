@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -115,3 +116,17 @@ async def test_time_out_does_not_reach_what_the_caller_does_with_a_response(tmp_
             await anext(stream)
         assert caught.value.code is Code.DEADLINE_EXCEEDED
     await server.stop(0)
+
+
+async def test_a_server_that_goes_between_connection_and_call(tmp_path: Path) -> None:
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(tmp_path / "s"))
+    listener.listen()
+    async with Client(str(tmp_path / "s")) as client:
+        path = "/runtime.v1.RuntimeService/Version"
+        asked = asyncio.create_task(client.unary(path, pb.VersionRequest(), pb.VersionResponse, 30))
+        # After the task has connected, and before its connection sends anything.
+        asyncio.get_running_loop().call_soon(listener.close)
+        with pytest.raises(RpcError, match="the server closed the connection") as caught:
+            await asked
+    assert caught.value.code is Code.UNAVAILABLE
