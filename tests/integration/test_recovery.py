@@ -256,10 +256,11 @@ async def kill_and_restart(node: Node, begun: Path, go: Path) -> None:
     await until(lambda: not process_alive(int(begun.read_text()), 0))
 
 
-async def start_with_starts_held_back(node: Node) -> tuple[Path, Path]:
-    """Start the node's daemon with a runtime whose `start` waits; see `held_back`."""
+async def start_with_held_back(node: Node, verb: str) -> tuple[Path, Path]:
+    """Start the node's daemon with a runtime that waits when it is asked for `verb`; see `held_back`."""
     await node.stop()
-    files = held_back(node.root / "bin" / "crun", "/usr/bin/crun", 'case " $* " in *" start "*) ;; *) false ;; esac')
+    when = f'case " $* " in *" {verb} "*) ;; *) false ;; esac'
+    files = held_back(node.root / "bin" / "crun", "/usr/bin/crun", when)
     (node.root / "conf.d" / "10-held.conf").write_text(
         f'[crio.runtime.runtimes.crun]\nruntime_path = "{node.root}/bin/crun"\nruntime_root = "{node.root}/run-crun"\n'
     )
@@ -269,7 +270,7 @@ async def start_with_starts_held_back(node: Node) -> tuple[Path, Path]:
 
 @pytest.mark.parametrize("node", ["crun"], indirect=True)
 async def test_a_start_that_outlives_its_daemon_is_waited_for(node: Node) -> None:
-    begun, go = await start_with_starts_held_back(node)
+    begun, go = await start_with_held_back(node, "start")
     pod_config = node.host_network(node.pod_config())
     pod = await node.run_pod(pod_config)
     container = await node.create(pod, node.container_config(["sleep", "1000"]), pod_config)
@@ -366,7 +367,7 @@ async def test_a_command_that_nobody_waits_for_any_more_is_ended(node: Node) -> 
 
 @pytest.mark.parametrize("node", ["crun"], indirect=True)
 async def test_who_starts_what_was_stopped_does_not_join_the_start_that_was_overtaken(node: Node) -> None:
-    begun, go = await start_with_starts_held_back(node)
+    begun, go = await start_with_held_back(node, "start")
     pod_config = node.host_network(node.pod_config())
     pod = await node.run_pod(pod_config)
     container = await node.create(pod, node.container_config(["sleep", "1000"]), pod_config)
@@ -381,3 +382,22 @@ async def test_who_starts_what_was_stopped_does_not_join_the_start_that_was_over
         await starting
     status = await node.status(container)
     assert (status.state, status.exit_code) == (pb.CONTAINER_EXITED, 137)
+
+
+@pytest.mark.parametrize("node", ["crun"], indirect=True)
+async def test_whoever_waits_for_a_stop_has_a_deadline_of_its_own(node: Node) -> None:
+    begun, go = await start_with_held_back(node, "kill")
+    pod_config = node.host_network(node.pod_config())
+    pod = await node.run_pod(pod_config)
+    container = await node.create(pod, node.container_config(["sleep", "1000"]), pod_config)
+    await node.start_container(container)
+    request = pb.StopPodSandboxRequest(pod_sandbox_id=pod)
+    hasty = asyncio.create_task(node.call("StopPodSandbox", request, pb.StopPodSandboxResponse, timeout=1.0))
+    await until(begun.exists)
+    patient = asyncio.create_task(node.stop_pod(pod))
+    with pytest.raises(RpcError) as late:
+        await hasty
+    assert late.value.code is Code.DEADLINE_EXCEEDED
+    go.touch()
+    await patient
+    assert (await node.pod_status(pod)).state == pb.SANDBOX_NOTREADY

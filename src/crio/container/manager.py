@@ -296,10 +296,13 @@ class ContainerManager:
         """End the container at once, without waiting for it."""
         self._watchers.spawn(container.short_id, self.stop(container.id, 0))
 
-    async def stop_all(self, sandbox_id: str, deadline: float | None) -> None:
-        """End all containers of a pod at once, as the CRI has it: the kubelet has stopped them gracefully before."""
+    async def stop_all(self, sandbox_id: str) -> None:
+        """End all containers of a pod at once, as the CRI has it: the kubelet has stopped them gracefully before.
+
+        Without a deadline: others than the first caller may be waiting for the pod's stop.
+        """
         containers = self.of_sandbox(sandbox_id)
-        stops = (self.stop(container.id, 0, deadline) for container in containers)
+        stops = (self.stop(container.id, 0) for container in containers)
         results = await asyncio.gather(*stops, return_exceptions=True)
         for result in results:
             if isinstance(result, BaseException):

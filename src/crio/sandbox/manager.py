@@ -49,7 +49,7 @@ _OOM_SCORE = -998
 class PodContainers(Protocol):
     """What stopping a pod needs from the room that keeps containers."""
 
-    async def stop_all(self, sandbox_id: str, deadline: float | None) -> None: ...
+    async def stop_all(self, sandbox_id: str) -> None: ...
 
     async def remove_all(self, sandbox_id: str) -> None: ...
 
@@ -323,11 +323,11 @@ class SandboxManager:
 
         async def work(job: Job) -> None:
             async with sandbox.lock:
-                await self._stop(job, sandbox, deadline)
+                await self._stop(job, sandbox)
 
         await self._jobs.run("StopPodSandbox", sandbox.name, work, key=f"pod-stop/{sandbox.id}", deadline=deadline)
 
-    async def _stop(self, job: Job, sandbox: Sandbox, deadline: float | None) -> None:
+    async def _stop(self, job: Job, sandbox: Sandbox) -> None:
         if sandbox.record.stopped_at:
             return
         sandbox.stopping = True
@@ -337,7 +337,7 @@ class SandboxManager:
         with job.step("creates"):
             await sandbox.quiet.wait()
         with job.step("containers"):
-            await self.containers.stop_all(sandbox.id, deadline)
+            await self.containers.stop_all(sandbox.id)
         await self._take_down(job, sandbox)
         sandbox.record.stopped_at = time.time_ns()
         sandbox.save()
@@ -370,7 +370,7 @@ class SandboxManager:
         async def work(job: Job) -> None:
             async with sandbox.lock:
                 if sandbox.id in self._by_id:
-                    await self._stop(job, sandbox, deadline)
+                    await self._stop(job, sandbox)
                     with job.step("containers"):
                         await self.containers.remove_all(sandbox.id)
                     await self._discard(sandbox)

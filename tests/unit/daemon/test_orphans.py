@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ CONTAINER, POD = "ab" * 32, "cd" * 32
 def programs(tmp_path: Path) -> Path:
     for name in ("runtime", "plugin"):
         path = tmp_path / name
-        path.write_text('#!/bin/sh\nsleep "$TIME"\n')
+        path.write_text('#!/bin/sh\nwhile [ ! -e "$0.go" ]; do sleep 0.05; done\n')
         path.chmod(0o755)
     return tmp_path
 
@@ -33,9 +34,28 @@ def started() -> Iterator[list[subprocess.Popen[bytes]]]:
             child.wait()
 
 
-def spawn(*argv: str | Path, time: str = "60", **variables: str) -> subprocess.Popen[bytes]:
-    environment = {"PATH": os.environ["PATH"], "TIME": time, **variables}
+def spawn(*argv: str | Path, **variables: str) -> subprocess.Popen[bytes]:
+    environment = {"PATH": os.environ["PATH"], **variables}
     return subprocess.Popen(list(map(str, argv)), env=environment, start_new_session=True)
+
+
+async def waits_until(go: Path, calls: Calls, caplog: pytest.LogCaptureFixture) -> int:
+    """How many it waits for; they end once it does."""
+    caplog.set_level("INFO")
+    waiting = asyncio.create_task(wait_for_orphans(calls, 60))
+    async with asyncio.timeout(30):
+        while "waiting for a call" not in caplog.text and not waiting.done():
+            await asyncio.sleep(0.02)
+    go.touch()
+    return await waiting
+
+
+def group_exists(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def calls(programs: Path) -> Calls:
@@ -44,16 +64,18 @@ def calls(programs: Path) -> Calls:
 
 @pytest.mark.parametrize("verb", ["start", "delete"])
 async def test_a_call_of_a_runtime_is_waited_for(
-    programs: Path, started: list[subprocess.Popen[bytes]], verb: str
+    programs: Path, started: list[subprocess.Popen[bytes]], caplog: pytest.LogCaptureFixture, verb: str
 ) -> None:
-    started.append(spawn(programs / "runtime", "--root", "/r", verb, CONTAINER, time="0.3"))
-    assert await wait_for_orphans(calls(programs), 60) == 1
+    started.append(spawn(programs / "runtime", "--root", "/r", verb, CONTAINER))
+    assert await waits_until(programs / "runtime.go", calls(programs), caplog) == 1
     assert started[0].wait(timeout=10) == 0
 
 
-async def test_a_plugin_is_waited_for(programs: Path, started: list[subprocess.Popen[bytes]]) -> None:
-    started.append(spawn(programs / "plugin", time="0.3", CNI_CONTAINERID=POD, CNI_COMMAND="ADD"))
-    assert await wait_for_orphans(calls(programs), 60) == 1
+async def test_a_plugin_is_waited_for(
+    programs: Path, started: list[subprocess.Popen[bytes]], caplog: pytest.LogCaptureFixture
+) -> None:
+    started.append(spawn(programs / "plugin", CNI_CONTAINERID=POD, CNI_COMMAND="ADD"))
+    assert await waits_until(programs / "plugin.go", calls(programs), caplog) == 1
     assert started[0].wait(timeout=10) == 0
 
 
@@ -63,8 +85,10 @@ async def test_what_does_not_end_is_killed_with_what_it_has_started(
     started.append(spawn(programs / "plugin", CNI_CONTAINERID=POD, CNI_COMMAND="ADD"))
     assert await wait_for_orphans(calls(programs), 0.1) == 1
     assert started[0].wait(timeout=10) == -9
-    with pytest.raises(ProcessLookupError):
-        os.killpg(started[0].pid, 0)
+    # It is gone once somebody has reaped what the plug-in had started.
+    async with asyncio.timeout(30):
+        while group_exists(started[0].pid):
+            await asyncio.sleep(0.02)
 
 
 async def test_calls_of_others_are_left_alone(programs: Path, started: list[subprocess.Popen[bytes]]) -> None:
