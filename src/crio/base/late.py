@@ -16,15 +16,18 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
     from importlib.abc import Loader
 
 _WAITING = "__waiting__"
 
 
-def load_late(names: Collection[str]) -> None:
-    """From now on, modules with these full names are run at the first look at an attribute, by whatever thread."""
-    sys.meta_path.insert(0, _LateFinder(frozenset(names)))
+def load_late(names: Collection[str], known: Mapping[str, Mapping[str, object]] | None = None) -> None:
+    """From now on, modules with these full names are run at the first look at an attribute, by whatever thread.
+
+    `known` has attributes by module that stand for the module's own until then, and do not make it run.
+    """
+    sys.meta_path.insert(0, _LateFinder(frozenset(names), known or {}))
 
 
 @contextlib.contextmanager
@@ -41,8 +44,9 @@ def without(name: str) -> Iterator[None]:
 
 
 class _LateFinder:
-    def __init__(self, names: frozenset[str]) -> None:
+    def __init__(self, names: frozenset[str], known: Mapping[str, Mapping[str, object]]) -> None:
         self._names = names
+        self._known = known
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -51,18 +55,20 @@ class _LateFinder:
             return None
         spec = PathFinder.find_spec(fullname, path, target)
         if spec is not None and spec.loader is not None:
-            spec.loader = _LateLoader(spec.loader)  # type: ignore[assignment]  # what the import system needs of one
+            spec.loader = _LateLoader(spec.loader, self._known.get(fullname, {}))  # type: ignore[assignment]  # what the import system needs of one
         return spec
 
 
 class _LateLoader:
-    def __init__(self, loader: Loader) -> None:
+    def __init__(self, loader: Loader, known: Mapping[str, object]) -> None:
         self._loader = loader
+        self._known = known
 
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:
         return self._loader.create_module(spec)
 
     def exec_module(self, module: ModuleType) -> None:
+        module.__dict__.update(self._known)
         module.__dict__[_WAITING] = (self._loader, threading.RLock(), [])
         module.__class__ = _LateModule
 

@@ -51,11 +51,7 @@ async def _connect(netns: str, family: socket.AddressFamily, address: str, port:
     connection = await asyncio.to_thread(run_in_netns, netns, make) if netns else make()
     try:
         async with asyncio.timeout(_TIMEOUT):
-            try:
-                connection.connect((address, port))
-            except BlockingIOError:
-                # Not at once, as within one node mostly: asyncio's way would load TLS just to see that this is none.
-                await asyncio.get_running_loop().sock_connect(connection, (address, port))
+            await asyncio.get_running_loop().sock_connect(connection, (address, port))
     except BaseException:
         connection.close()
         raise

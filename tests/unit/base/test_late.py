@@ -53,6 +53,19 @@ except AttributeError as error:
     ]
 
 
+def test_known_attributes_do_not_run_it_and_give_way(directory: Path) -> None:
+    code = """
+load_late(["noisy"], {"noisy": {"value": "stand-in"}})
+import noisy
+print(noisy.value)
+try:
+    noisy.other
+except AttributeError:
+    print(noisy.value)
+"""
+    assert run(code, directory).split() == ["stand-in", "runs", "7"]
+
+
 def test_from_import_runs_it(directory: Path) -> None:
     assert run('load_late(["noisy"])\nfrom noisy import value\nprint(value)', directory).split() == ["runs", "7"]
 

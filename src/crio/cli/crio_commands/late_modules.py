@@ -34,8 +34,12 @@ LATE = (
 )
 
 
+class _NoSslSocket:
+    """Stands for `ssl.SSLSocket`: asyncio asks of most sockets whether they are one, and until `ssl` runs none is."""
+
+
 def load_rarely_used_late() -> None:
     """To be called before anything else of this project, or asyncio, is imported."""
-    load_late(LATE)
+    load_late(LATE, {"ssl": {"SSLSocket": _NoSslSocket}})
     with without("typing_extensions"):  # msgspec takes names of `typing` from there if it can, for most of a megabyte
         import msgspec  # noqa: F401

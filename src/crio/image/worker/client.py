@@ -132,11 +132,7 @@ class WorkerClient:
                 await self._enter(running, self._place)
                 if call.answer.done():
                     return call.answer.result()
-            try:
-                running.connection.send(data)
-            except BlockingIOError:
-                # Seldom, and good: asyncio's way loads TLS just to see that this is none.
-                await loop.sock_sendall(running.connection, data)
+            await loop.sock_sendall(running.connection, data)
             return await call.answer
         except OSError as error:
             raise Unavailable(f"cannot reach the image worker: {error}; try again") from None
