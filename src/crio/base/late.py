@@ -30,6 +30,11 @@ def load_late(names: Collection[str], known: Mapping[str, Mapping[str, object]] 
     sys.meta_path.insert(0, _LateFinder(frozenset(names), known or {}))
 
 
+def is_waiting(module: ModuleType) -> bool:
+    """Whether it is a late one that has not been used yet."""
+    return isinstance(module, _LateModule)
+
+
 @contextlib.contextmanager
 def without(name: str) -> Iterator[None]:
     """Within the block a module that is not there yet seems not to be installed."""

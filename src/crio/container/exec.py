@@ -7,6 +7,7 @@ import contextlib
 import os
 import socket
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from crio.api.runtime.v1 import api_pb2 as pb
 from crio.base.errors import FailedPrecondition, InvalidArgument
@@ -28,7 +29,9 @@ from crio.runtime.exec import (
     kill_started,
 )
 from crio.runtime.exec_files import ExecFiles, noted
-from crio.wire.remotecommand import Size
+
+if TYPE_CHECKING:
+    from crio.wire.remotecommand import Size
 
 TIMED_OUT = b"command timed out"
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from crio.wire.remotecommand import Size
+import msgspec
+
+if TYPE_CHECKING:
+    from crio.wire.remotecommand import Size
 
 
 class Process(Protocol):
@@ -58,3 +61,13 @@ class Attacher(Protocol):
 class PortForwarder(Protocol):
     async def connect(self, sandbox_id: str, port: int) -> socket.socket:
         """A non-blocking TCP connection to `port` on the pod's localhost; the caller closes it. Raises CrioError."""
+
+
+class Services(msgspec.Struct, frozen=True):
+    """What sessions are joined to, and their limits in seconds."""
+
+    executor: Executor
+    attacher: Attacher
+    port_forwarder: PortForwarder
+    idle_timeout: float
+    creation_timeout: float

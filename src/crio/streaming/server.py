@@ -14,13 +14,12 @@ import msgspec
 from crio.base import tls
 from crio.base.errors import CrioError, InvalidArgument, Unavailable
 from crio.rpc.listener import Listener
-from crio.streaming.backend import Attacher, Executor, PortForwarder
+from crio.streaming.backend import Attacher, Executor, PortForwarder, Services
 from crio.streaming.outlet import ClientGone
 from crio.streaming.refusals import Refusals
 from crio.streaming.requests import CommandRequest, PortForwardRequest, Tokens
 from crio.streaming.requests import Request as StreamRequest
 from crio.streaming.stream import ByteStream, PlainStream, TlsStream
-from crio.streaming.upgrade import Services, upgrade
 from crio.wire.http1 import HttpError, Limits, Request, RequestReader, Response, encode_response
 
 log = logging.getLogger(__name__)
@@ -194,6 +193,8 @@ class StreamingServer:
                     stream = await self._secure(connection)
                     http, rest = await _read_request(stream)
                 request = self._admit(http)
+                from crio.streaming.upgrade import upgrade  # lazy: both protocols, for who comes to stream
+
                 task = asyncio.current_task()
                 if task is not None:
                     self._opening.pop(task, None)

@@ -6,9 +6,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 
-import msgspec
-
-from crio.streaming.backend import Attacher, Executor, PortForwarder
+from crio.streaming.backend import Services
 from crio.streaming.command import CommandStreams, serve_command
 from crio.streaming.inlet import Inlet
 from crio.streaming.outlet import ClientGone
@@ -25,16 +23,6 @@ from crio.wire.remotecommand import WebSocketProtocol
 from crio.wire.spdy import ResetCode
 
 log = logging.getLogger(__name__)
-
-
-class Services(msgspec.Struct, frozen=True):
-    """What sessions are joined to, and their limits in seconds."""
-
-    executor: Executor
-    attacher: Attacher
-    port_forwarder: PortForwarder
-    idle_timeout: float
-    creation_timeout: float
 
 
 async def upgrade(http: Request, request: StreamRequest, stream: ByteStream, first: bytes, services: Services) -> None:
