@@ -27,7 +27,9 @@ def load_late(names: Collection[str], known: Mapping[str, Mapping[str, object]] 
 
     `known` has attributes by module that stand for the module's own until then, and do not make it run.
     """
-    sys.meta_path.insert(0, _LateFinder(frozenset(names), known or {}))
+    finder = _LateFinder(frozenset(names), known or {})
+    if finder not in sys.meta_path:
+        sys.meta_path.insert(0, finder)
 
 
 def is_waiting(module: ModuleType) -> bool:
@@ -52,6 +54,9 @@ class _LateFinder:
     def __init__(self, names: frozenset[str], known: Mapping[str, Mapping[str, object]]) -> None:
         self._names = names
         self._known = known
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _LateFinder) and (self._names, self._known) == (other._names, other._known)
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None

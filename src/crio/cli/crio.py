@@ -17,7 +17,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         print_text(verbose=False)
         return 0
-    from crio.cli.crio_commands.late_modules import load_rarely_used_late
+    from crio.cli.late_modules import load_rarely_used_late
 
     load_rarely_used_late()
     from crio.base.errors import CrioError

@@ -1,7 +1,7 @@
 """What a daemon has loaded when it is ready: each module costs a part of a millisecond of every start, and memory.
 
 A module that is needed at each start may be added to the number below. One that most nodes never need, or need seldom,
-is imported where it is used, or listed in `late_modules` if it belongs to somebody else.
+is imported where it is used, or listed in `crio.cli.late_modules` if it belongs to somebody else.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ UNWANTED = """
 _PROGRAM = """
 import sys
 from crio.base.late import is_waiting
-from crio.cli.crio_commands.late_modules import load_rarely_used_late
+from crio.cli.late_modules import load_rarely_used_late
 load_rarely_used_late()
 import crio.cli.crio_commands.daemon, crio.daemon.main, crio.daemon.wiring
 print(*(name for name, module in sys.modules.items() if not is_waiting(module)))

@@ -94,6 +94,9 @@ def _run(arguments: list[str]) -> int:
     if entry is None:
         return _fail(_unknown(name))
     settings = resolve(flags, os.environ)
+    from crio.cli.late_modules import load_rarely_used_late  # lazy: help has no need of it, nor of what comes now
+
+    load_rarely_used_late()
     command = catalog.load(entry)
     return command.run(settings, catalog.parser_for(entry, command).parse_args(rest))
 
