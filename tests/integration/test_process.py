@@ -9,6 +9,7 @@ import os
 import pstats
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -18,6 +19,7 @@ from typing import Any
 
 import pytest
 
+from crio.base.tls import ensure_certificate
 from crio.cli.crio_commands.inspect_client import get
 from node import Node
 
@@ -250,3 +252,32 @@ def ask(port: int, path: str) -> tuple[int, str]:
         return answer.status, answer.read().decode()
     finally:
         connection.close()
+
+
+async def test_tls_is_there_for_who_asks_and_takes_no_memory_before(fresh: Node) -> None:
+    certificate, key = str(fresh.root / "cert.pem"), str(fresh.root / "key.pem")
+    await ensure_certificate(certificate, key)
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        port = found.getsockname()[1]
+    settings = fresh.root / "conf.d" / "10-tls.conf"
+    await fresh.start()
+    assert fresh.process is not None
+    assert "libssl" not in Path(f"/proc/{fresh.process.pid}/maps").read_text()
+    await fresh.stop()
+    settings.write_text(f"""
+[crio.api]
+stream_address = "127.0.0.1"
+stream_port = "{port}"
+stream_enable_tls = true
+stream_tls_cert = "{certificate}"
+stream_tls_key = "{key}"
+""")
+    await fresh.start()
+    try:
+        context = ssl.create_default_context(cafile=certificate)
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context, server_hostname="localhost")
+        writer.write(b"GET /exec/no-such-token HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert (await reader.read(12)) == b"HTTP/1.1 404"
+        writer.close()
+    finally:
+        await fresh.stop()
