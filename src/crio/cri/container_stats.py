@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 from crio.api.runtime.v1 import api_pb2 as pb
+from crio.base.protobuf import repeated
 from crio.cri import filters
 from crio.cri.node import Node
 from crio.rpc.service import Context
-from crio.wire.protobuf import repeated
 
 
 async def container_stats(node: Node, request: pb.ContainerStatsRequest, context: Context) -> pb.ContainerStatsResponse:

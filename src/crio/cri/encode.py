@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from crio.api.runtime.v1 import api_pb2 as pb
+from crio.base.protobuf import number_field
 from crio.container.container import Container
 from crio.image.records import ImageInfo
 from crio.sandbox.sandbox import Sandbox
-from crio.wire.protobuf import number_field
 
 _STATES_OF_PODS = {state: number_field(3, state) for state in pb.PodSandboxState.values()}
 _STATES_OF_CONTAINERS = {int(state): number_field(6, state) for state in pb.ContainerState.values()}

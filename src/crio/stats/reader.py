@@ -15,6 +15,7 @@ import msgspec
 
 from crio.api.runtime.v1 import api_pb2 as pb
 from crio.base.executor import Executor
+from crio.base.protobuf import field, repeated
 from crio.base.tasks import TaskScope
 from crio.container.container import Container
 from crio.container.manager import ContainerManager
@@ -27,7 +28,6 @@ from crio.stats.layers import Layers
 from crio.stats.network import Interface, read_interfaces
 from crio.stats.rates import Rates
 from crio.storage.store import Store
-from crio.wire.protobuf import field, repeated
 
 _MAX_AGE = 1.0
 """Seconds for which figures are told again in lists."""

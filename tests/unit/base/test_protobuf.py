@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from crio.api.runtime.v1 import api_pb2 as pb
-from crio.wire.protobuf import field, number_field, repeated, varint
+from crio.base.protobuf import field, number_field, repeated, varint
 
 
 @pytest.mark.parametrize("value", [0, 1, 127, 128, 300, 16383, 16384, 1 << 40])
