@@ -22,6 +22,7 @@ from crio.base.files import remove_directory, write_new
 from crio.base.ids import new_id
 from crio.base.jobs import Job
 from crio.base.tasks import TaskScope
+from crio.base.unfinished import Unfinished
 from crio.config import Config
 from crio.conmon.client import ZygoteClient
 from crio.conmon.errors import MonitorGone
@@ -126,7 +127,8 @@ class ContainerMaker:
         self._background = TaskScope("monitor placement")
         self._placing: dict[str, asyncio.Task[None]] = {}
         """By container id; a removal waits for it, so that no group is made after it was removed."""
-        self._unfinished: list[Container] = []
+        self.unfinished = Unfinished(self._undo, lambda container: f"container {container.short_id}")
+        """What creates that failed or were cut off have left, and could not be removed yet."""
 
     async def make(
         self, job: Job, sandbox: Sandbox, name: str, config: pb.ContainerConfig, data: bytes, fingerprint: bytes
@@ -165,7 +167,7 @@ class ContainerMaker:
         try:
             return container, await self._make(job, sandbox, container, image)
         except BaseException:
-            await self.undo_or_keep(container)
+            await self.unfinished.remove_or_keep(container)
             raise
 
     async def _make(self, job: Job, sandbox: Sandbox, container: Container, image: ImageInfo) -> Monitor:
@@ -282,12 +284,12 @@ class ContainerMaker:
     async def _artifact_profile(self, sandbox: Sandbox, container: Container, image: ImageInfo) -> bytes | None:
         """The seccomp profile of an OCI artifact, if an annotation names one; pulled if it is not there yet."""
         runtime = self._config().runtime
-        handler = runtime.runtimes[container.record.handler]
+        handler = container.record.handler
         reference = artifact_reference(
             container.config.linux.security_context,
             container.config.metadata.name,
-            of_pod(sandbox.config.annotations, handler, runtime.workloads),
-            of_image(image.annotations, sandbox.config.annotations, handler, runtime.workloads),
+            self._annotations(sandbox, handler),
+            of_image(image.annotations, sandbox.config.annotations, runtime.runtimes[handler], runtime.workloads),
         )
         if not reference:
             return None
@@ -436,33 +438,8 @@ class ContainerMaker:
 
     # Unmaking
 
-    async def undo_or_keep(self, container: Container) -> bool:
-        """Remove what a create that failed or was cut off has left; what can't be removed now is tried again later.
-
-        Whether nothing is left.
-        """
-        try:
-            await self._undo(container)
-        except Exception as error:  # noqa: BLE001 - whoever undoes has an error of its own to tell
-            log.warning(
-                "cannot remove what is left of container %s, it will be tried again: %s", container.short_id, error
-            )
-            self._unfinished.append(container)
-            return False
-        return True
-
     async def _undo(self, container: Container) -> None:
         await self.unmake(Job("UndoContainer", container.name, container.id, b""), container)
-
-    async def retry_unfinished(self) -> None:
-        """Try again to remove what failed creates have left; the daemon calls it now and then."""
-        for container in list(self._unfinished):
-            try:
-                await self._undo(container)
-            except Exception as error:  # noqa: BLE001 - tried again next time
-                log.warning("cannot remove what is left of container %s: %s", container.short_id, error)
-            else:
-                self._unfinished.remove(container)
 
     async def unmake(self, job: Job, container: Container) -> None:
         """End and remove everything a container has, the record last. Raises what a step raises."""
@@ -506,10 +483,7 @@ class ContainerMaker:
         _unlink(os.path.join(os.path.dirname(self.settings.directory), "seccomp", record.id[:32]))
         unmap_owners(os.path.join(self.settings.directory, record.id))
         image_mounts.unmount_images(self._store, record.image_volumes)
-        try:
-            self._store.remove_container(record.id)
-        except NotFound:
-            pass
+        self._remove_from_store(record.id)
         self.cgroups.remove(record.cgroup_path)
         self.cgroups.remove(record.monitor_cgroup)
 

@@ -66,7 +66,7 @@ class Recovery:
         unfinished = self._load_sandboxes()
         await self._load_containers()
         for sandbox in unfinished:
-            self._found.undone += await self._sandboxes.undo_or_keep(sandbox)
+            self._found.undone += await self._sandboxes.unfinished.remove_or_keep(sandbox)
         await self._sweep_storage()
         await self._sweep_namespaces()
         await self._sweep_network()
@@ -120,7 +120,7 @@ class Recovery:
                 return
             container = Container(directory, record)
             if not record.complete or self._sandboxes.find(record.sandbox_id) is None:
-                self._found.undone += await self._maker.undo_or_keep(container)
+                self._found.undone += await self._maker.unfinished.remove_or_keep(container)
                 return
             self._found.containers += 1
             try:
@@ -139,10 +139,11 @@ class Recovery:
                 await self._attempt(f"remove stored container {owned.id[:12]}", self._maker.remove_unrecorded, owned.id)
 
     async def _sweep_namespaces(self) -> None:
-        for kind in ("netns", "ipcns", "utsns", "userns"):
+        """But for network namespaces: a plug-in may need one to detach its pod."""
+        for kind in ("ipcns", "utsns", "userns"):
             directory = os.path.join(self._sandboxes.settings.namespaces_dir, kind)
             for path in _records(directory):
-                if self._sandboxes.find(os.path.basename(path)) is None and kind != "netns":
+                if self._sandboxes.find(os.path.basename(path)) is None:
                     self._lost.add(os.path.basename(path))
                     await asyncio.to_thread(namespaces.unpin, path)
 

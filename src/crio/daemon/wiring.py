@@ -273,8 +273,8 @@ class Daemon:
     async def _chores(self) -> None:
         while True:
             await asyncio.sleep(_CHORES_INTERVAL)
-            await self._maker.retry_unfinished()
-            await self._sandboxes.retry_unfinished()
+            await self._maker.unfinished.retry()
+            await self._sandboxes.unfinished.retry()
 
     # Reload
 

@@ -23,6 +23,7 @@ from crio.base.failpoints import failpoint
 from crio.base.files import remove_directory
 from crio.base.ids import new_id, resolve_prefix
 from crio.base.jobs import Job, JobTable
+from crio.base.unfinished import Unfinished
 from crio.config.tables.handler import RuntimeHandler, Workload
 from crio.linux import namespaces
 from crio.linux.cgroup import CgroupFs
@@ -108,7 +109,8 @@ class SandboxManager:
         """Is told what happens to pods; set by whoever passes it on."""
         self._by_id: dict[str, Sandbox] = {}
         self._by_name: dict[str, Sandbox] = {}
-        self._unfinished: list[Sandbox] = []
+        self.unfinished = Unfinished(self._undo_all, lambda sandbox: f"sandbox {sandbox.id[:12]}")
+        """What runs that failed or were cut off have left, and could not be removed yet."""
 
     def __iter__(self) -> Iterator[Sandbox]:
         return iter(list(self._by_id.values()))
@@ -239,7 +241,7 @@ class SandboxManager:
         if attach is not None:
             attach.cancel()
             await asyncio.gather(attach, return_exceptions=True)
-        await self.undo_or_keep(sandbox)
+        await self.unfinished.remove_or_keep(sandbox)
 
     def _annotations(self, config: pb.PodSandboxConfig, handler: str) -> Mapping[str, str]:
         """Those of the pod that its handler or workload allows it."""
@@ -409,38 +411,15 @@ class SandboxManager:
 
     # Recovery
 
-    async def undo_or_keep(self, sandbox: Sandbox) -> bool:
-        """Remove what a run that failed or was cut off has left; what can't be removed now is tried again later.
-
-        Whether nothing is left.
-        """
-        try:
-            await self._undo_all(sandbox)
-        except Exception as error:  # noqa: BLE001 - whoever undoes has an error of its own to tell
-            log.warning("cannot remove what is left of sandbox %s, it will be tried again: %s", sandbox.id[:12], error)
-            self._unfinished.append(sandbox)
-            return False
-        return True
-
     async def _undo_all(self, sandbox: Sandbox) -> None:
         job = Job("UndoPodSandbox", sandbox.name, sandbox.id, b"")
         await self._take_down(job, sandbox)
         await self._discard(sandbox)
 
-    async def retry_unfinished(self) -> None:
-        """Try again to remove what failed runs have left; the daemon calls it now and then."""
-        for sandbox in list(self._unfinished):
-            try:
-                await self._undo_all(sandbox)
-            except Exception as error:  # noqa: BLE001 - tried again next time
-                log.warning("cannot remove what is left of sandbox %s: %s", sandbox.id[:12], error)
-            else:
-                self._unfinished.remove(sandbox)
-
     async def close(self) -> None:
         """Let go of what is kept for pods in general, if there are none. Pods go on."""
         directory = os.path.join(self.settings.namespaces_dir, "netns")
-        if not self._by_id and not self._unfinished and os.path.isdir(directory):
+        if not self._by_id and not self.unfinished and os.path.isdir(directory):
             await asyncio.to_thread(namespaces.unshare_directory, directory)
 
     def check_can_create(self, sandbox: Sandbox) -> None:
