@@ -25,7 +25,7 @@ OTHERWISE_TESTED = {
     "cli/demo": "daemon rich_display",
     "config": "catalog convert handlers host key model problem retired validate",
     "conmon": "control launch loop monitor output pause record sockets starter stdin",
-    "container": "create exec manager seccomp_artifact",
+    "container": "create exec manager seccomp_artifact spec_inputs",
     "container/specgen": "input",
     "cri": "container_attach container_checkpoint container_create container_exec container_exec_sync "
     "container_list container_remove container_reopen_log container_start container_stats "

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 import msgspec
 
 from crio.api.runtime.v1 import api_pb2 as pb
-from crio.base.errors import CrioError, FailedPrecondition, InvalidArgument, NotFound
+from crio.base.errors import CrioError, InvalidArgument, NotFound
 from crio.base.executor import Executor
 from crio.base.failpoints import failpoint
 from crio.base.files import remove_directory, write_new
@@ -35,10 +35,10 @@ from crio.container.names import log_path
 from crio.container.notifiers import Notifiers
 from crio.container.record import FILE, ContainerRecord, ContainerUser
 from crio.container.seccomp_artifact import profile_of_artifact
+from crio.container.spec_inputs import SpecInputs
 from crio.container.specgen.apply import apply_effects, apply_relabels
-from crio.container.specgen.blockio import ConfiguredClasses
 from crio.container.specgen.build import build_spec
-from crio.container.specgen.input import ContainerInput, HandlerFacts, ImageFacts, ImageMount, SandboxFacts
+from crio.container.specgen.input import ImageMount
 from crio.container.specgen.mapped import unmap_owners
 from crio.container.specgen.plan import ContainerPlan
 from crio.container.specgen.quota import rootfs_quota
@@ -49,11 +49,8 @@ from crio.image.artifacts.layout import ArtifactInfo
 from crio.image.records import ImageInfo
 from crio.image.restore import with_restore
 from crio.image.service import ImageService
-from crio.inject.cdi import CdiRegistry
-from crio.inject.hooks import HookDirectories
 from crio.linux.cgroup import CgroupFs
 from crio.linux.pidfd import kill_process, start_time
-from crio.runtime.features import Features
 from crio.runtime.handlers import Runtimes
 from crio.sandbox.annotations import of_image, of_pod
 from crio.sandbox.files import let_in
@@ -62,7 +59,6 @@ from crio.sandbox.labels import PodLabels
 from crio.sandbox.sandbox import Sandbox
 from crio.sandbox.user_namespace import check_same
 from crio.security.host import HostFacts
-from crio.security.seccomp import SeccompProfiles
 from crio.storage.deletion import delete_tree
 from crio.storage.store import Store
 
@@ -80,6 +76,11 @@ class MakerSettings(msgspec.Struct, frozen=True):
     """Where each container has its bundle; on a tmpfs."""
     exit_directory: str
 
+    @property
+    def notifier_directory(self) -> str:
+        """Where seccomp notifiers listen."""
+        return os.path.join(os.path.dirname(self.directory), "seccomp")
+
 
 class MakerRooms(msgspec.Struct, frozen=True):
     """What containers are made with."""
@@ -92,9 +93,7 @@ class MakerRooms(msgspec.Struct, frozen=True):
     images: ImageService
     runtimes: Runtimes
     zygote: ZygoteClient
-    seccomp: SeccompProfiles
-    cdi: CdiRegistry
-    hooks: HookDirectories
+    inputs: SpecInputs
     labels: PodLabels
     notifiers: Notifiers
 
@@ -107,23 +106,20 @@ class ContainerMaker:
         settings: MakerSettings,
         rooms: MakerRooms,
         config: Callable[[], Config],
-        find_container: Callable[[str], Container],
     ) -> None:
         self.settings = settings
         self.cgroups = rooms.cgroups
         self._groups = rooms.groups
         self.runtimes = rooms.runtimes
         self._config = config
-        self._rooms = rooms
+        self._inputs = rooms.inputs
         self._host = rooms.host
         self._store = rooms.store
         self._storage = rooms.storage
         self._images = rooms.images
         self._zygote = rooms.zygote
-        self._find_container = find_container
         self._labels = rooms.labels
         self.notifiers = rooms.notifiers
-        self._block_io = ConfiguredClasses()
         self._background = TaskScope("monitor placement")
         self._placing: dict[str, asyncio.Task[None]] = {}
         """By container id; a removal waits for it, so that no group is made after it was removed."""
@@ -196,7 +192,7 @@ class ContainerMaker:
         with job.step("specification"):
             features = await runtime.features()
             profile = await self._artifact_profile(sandbox, container, image)
-            plan = build_spec(self._input(sandbox, container, image, volumes, features, profile))
+            plan = build_spec(self._inputs.make(sandbox, container, image, volumes, features, profile))
             for warning in plan.warnings:
                 log.warning("container %s: %s", container.short_id, warning)
             if sandbox.record.uid_mappings:
@@ -300,93 +296,6 @@ class ContainerMaker:
         runtime = self._config().runtime
         return of_pod(sandbox.config.annotations, runtime.runtimes[handler], runtime.workloads)
 
-    def _input(
-        self,
-        sandbox: Sandbox,
-        container: Container,
-        image: ImageInfo,
-        volumes: Mapping[str, ImageMount],
-        features: Features,
-        seccomp_artifact: bytes | None,
-    ) -> ContainerInput:
-        record, config = container.record, self._config()
-        options = container.config.linux.security_context.namespace_options
-        namespaces = dict(sandbox.record.namespaces)
-        if sandbox.pid_namespace:
-            namespaces["pid"] = sandbox.pid_namespace
-        target = ""
-        if options.pid == pb.TARGET:
-            other = self._find_container(options.target_id)
-            if other.record.sandbox_id != sandbox.id:
-                raise InvalidArgument(f"cannot share processes with container {other.short_id}: it is in another pod")
-            if not other.running:
-                raise FailedPrecondition(f"cannot share processes with container {other.short_id}: it does not run")
-            target = f"/proc/{other.record.pid}/ns/pid"
-        run = image.config
-        labels = self._labels.of_container(sandbox.labels, container.config.linux.security_context)
-        return ContainerInput(
-            id=record.id,
-            name=record.name,
-            config=container.config,
-            sandbox_config=sandbox.config,
-            sandbox=SandboxFacts(
-                id=sandbox.id,
-                name=sandbox.name,
-                namespaces=namespaces,
-                cgroup_parent=sandbox.record.cgroup_parent,
-                hostname=sandbox.record.hostname,
-                resolv_conf=sandbox.path("resolv.conf"),
-                hostname_file=sandbox.path("hostname"),
-                containerenv=sandbox.path(".containerenv"),
-                shm=sandbox.record.shm_path,
-                process_label=sandbox.record.process_label,
-                mount_label=sandbox.record.mount_label,
-                uid_mappings=sandbox.record.uid_mappings,
-                gid_mappings=sandbox.record.gid_mappings,
-                ips=sandbox.record.ips,
-            ),
-            image=ImageFacts(
-                requested=container.config.image.image,
-                name=record.image_name,
-                id=image.id,
-                repo_digests=image.repo_digests,
-                annotations=image.annotations,
-                entrypoint=run.entrypoint,
-                command=run.cmd,
-                env=run.env,
-                user=run.user,
-                working_directory=run.working_dir,
-                volumes=tuple(run.volumes),
-                stop_signal=run.stop_signal,
-            ),
-            handler=HandlerFacts(
-                name=record.handler,
-                settings=config.runtime.runtimes[record.handler],
-                recursive_read_only=features.recursive_read_only and self._host.recursive_read_only,
-                idmapped_mounts=features.idmapped_mounts,
-                seccomp_program=features.seccomp_program,
-            ),
-            runtime=config.runtime,
-            host=self._host,
-            seccomp=self._rooms.seccomp,
-            cdi=self._rooms.cdi,
-            hooks=self._rooms.hooks,
-            rootfs=record.rootfs,
-            run_directory=container.directory,
-            log_path=record.log_path,
-            created_at=record.created_at,
-            storage_root=config.crio.root,
-            image_volumes=config.image.image_volumes,
-            image_mounts=volumes,
-            process_label=labels.process,
-            init_process_label=self._labels.of_init(labels),
-            mount_label=labels.mount,
-            seccomp_artifact=seccomp_artifact,
-            seccomp_notifier_directory=os.path.join(os.path.dirname(self.settings.directory), "seccomp"),
-            blockio=self._block_io.classes(config.runtime.blockio_config_file),
-            target_pid_namespace=target,
-        )
-
     def _remember(self, record: ContainerRecord, plan: ContainerPlan) -> None:
         """What ContainerStatus and a later stop need of the plan."""
         record.user = ContainerUser(plan.user.uid, plan.user.gid, plan.user.groups)
@@ -480,7 +389,7 @@ class ContainerMaker:
         # A runtime that was killed in the middle of its create leaves a process that it does not know of.
         self.cgroups.kill(record.cgroup_path)
         # Listening has ended with the container, or with the daemon that made it.
-        _unlink(os.path.join(os.path.dirname(self.settings.directory), "seccomp", record.id[:32]))
+        _unlink(os.path.join(self.settings.notifier_directory, record.id[:32]))
         unmap_owners(os.path.join(self.settings.directory, record.id))
         image_mounts.unmount_images(self._store, record.image_volumes)
         self._remove_from_store(record.id)

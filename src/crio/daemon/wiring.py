@@ -28,6 +28,7 @@ from crio.container.exec import Execs
 from crio.container.image_mounts import user_of_artifact
 from crio.container.manager import ContainerManager
 from crio.container.notifiers import Notifiers
+from crio.container.spec_inputs import SpecInputs
 from crio.cri.node import Node
 from crio.cri.table import methods
 from crio.daemon.control import control_methods
@@ -165,8 +166,19 @@ class Daemon:
         self._cdi = CdiRegistry(runtime.cdi_spec_dirs)
         self._hooks = HookDirectories(runtime.hooks_dir)
         notifiers = Notifiers(self._observation.metrics.seccomp_notified)
+        settings = MakerSettings(os.path.join(self._state, "containers"), runtime.container_exits_dir)
+        inputs = SpecInputs(
+            host=self._host,
+            labels=self._sandboxes.labels,
+            seccomp=self._seccomp,
+            cdi=self._cdi,
+            hooks=self._hooks,
+            notifier_directory=settings.notifier_directory,
+            config=lambda: self._config,
+            find_container=lambda container_id: self._containers.get(container_id),
+        )
         self._maker = ContainerMaker(
-            MakerSettings(os.path.join(self._state, "containers"), runtime.container_exits_dir),
+            settings,
             MakerRooms(
                 host=self._host,
                 cgroups=self._cgroups,
@@ -176,14 +188,11 @@ class Daemon:
                 images=self._images,
                 runtimes=self._runtimes,
                 zygote=self._zygote,
-                seccomp=self._seccomp,
-                cdi=self._cdi,
-                hooks=self._hooks,
+                inputs=inputs,
                 labels=self._sandboxes.labels,
                 notifiers=notifiers,
             ),
             lambda: self._config,
-            lambda container_id: self._containers.get(container_id),
         )
         self._containers = ContainerManager(
             self._jobs, self._sandboxes, self._maker, self._events, self._observation.metrics
