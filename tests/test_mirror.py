@@ -48,6 +48,7 @@ OTHERWISE_TESTED = {
     "spec": "docker_image oci_image",
     "stats": "podmetrics reader",
     "storage": "containers export images layers tarsplit_file",
+    "storage/driver": "whole",
     "streaming": "backend",
     "telemetry": "metric otlp process text",
 }
@@ -78,6 +79,7 @@ WHY = {
     "spec": "test_documents.py in image",
     "stats": "it reads what runs: tests/integration",
     "storage": "parts of the store: test_store.py",
+    "storage/driver": "what two drivers inherit: test_base.py holds each driver to one contract",
     "streaming": "protocols",
     "telemetry": "test_metrics.py, test_export.py and test_monitoring.py read what they write",
 }

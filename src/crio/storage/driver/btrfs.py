@@ -9,21 +9,19 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
-from crio.base.errors import FailedPrecondition, InvalidArgument, NotFound
+from crio.base.errors import FailedPrecondition, InvalidArgument
 from crio.linux import btrfs
-from crio.linux.sync import syncfs
-from crio.storage.deletion import delete_tree
-from crio.storage.driver.base import MountOptions
-from crio.storage.driver.merge import copy_over, drop_marks, is_opaque, is_whiteout
+from crio.storage.driver.merge import clear, copy_over, drop_marks, is_opaque, is_whiteout
+from crio.storage.driver.whole import WholeLayers
 from crio.storage.options import parse_size
 
 
-class BtrfsDriver:
+class BtrfsDriver(WholeLayers):
     name = "btrfs"
-    layers_apart = False
-    native_whiteouts = True
+    folder = "subvolumes"
+    noun = "subvolume"
 
     def __init__(
         self,
@@ -35,10 +33,7 @@ class BtrfsDriver:
         min_space: str = "",
     ) -> None:
         """`size` limits what a container may write, `min_space` is the least limit that is taken."""
-        self.home = home
-        self._image_home = image_home or home
-        self.writable_homes: Sequence[str] = list(dict.fromkeys((home, self._image_home)))
-        self._homes = list(dict.fromkeys((*self.writable_homes, *other_homes)))
+        super().__init__(home, image_home=image_home, other_homes=other_homes)
         self._size = size
         self._min_space = parse_size(min_space, "min_space") if min_space else 0
         self._counts = False
@@ -54,28 +49,10 @@ class BtrfsDriver:
             raise FailedPrecondition(
                 f"cannot use the storage driver btrfs: {self.home} is not on a btrfs file system; use overlay"
             )
-        os.makedirs(os.path.join(self.home, "subvolumes"), mode=0o700, exist_ok=True)
+        os.makedirs(os.path.join(self.home, self.folder), mode=0o700, exist_ok=True)
         if self._size:
             self._check_size(self._size)
             self._count()
-
-    def attach_home(self) -> None:
-        """Nothing is ever mounted."""
-
-    def release_home(self) -> None:
-        """Nothing is ever mounted."""
-
-    def shifts_ids(self) -> bool:
-        return False
-
-    def exists(self, id: str) -> bool:
-        return self._find(id) is not None
-
-    def is_whole(self, id: str) -> bool:
-        return self.exists(id)
-
-    def rebase(self, id: str, parent: str) -> None:
-        """A layer holds everything below it."""
 
     def create(
         self, id: str, parent: str | None, *, staged: str | None, image: bool, discard: Callable[[str], None]
@@ -107,13 +84,6 @@ class BtrfsDriver:
         if not image and self._size:
             self.limit(id, self._size, None)
 
-    def sync(self, id: str) -> None:
-        fd = os.open(self._require(id), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            syncfs(fd)
-        finally:
-            os.close(fd)
-
     def limit(self, id: str, size: int | None, inodes: int | None) -> None:
         if inodes:
             raise InvalidArgument("cannot limit the number of files of a container: btrfs only counts bytes")
@@ -138,27 +108,6 @@ class BtrfsDriver:
         else:
             discard(place)
 
-    def mount(self, id: str, options: MountOptions) -> str:
-        return self._require(id)
-
-    def unmount(self, id: str) -> None:
-        """Nothing is ever mounted."""
-
-    def is_mounted(self, id: str) -> bool:
-        return self.exists(id)
-
-    def own_directories(self, id: str) -> list[str]:
-        return [self._require(id)]
-
-    def writable_directory(self, id: str) -> str:
-        return self._require(id)
-
-    def layer_ids(self) -> Iterable[str]:
-        yield from os.listdir(os.path.join(self.home, "subvolumes"))
-
-    def repair_links(self) -> int:
-        return 0
-
     def _check_size(self, size: int) -> None:
         if size < self._min_space:
             raise InvalidArgument(
@@ -171,16 +120,7 @@ class BtrfsDriver:
             self._counts = True
 
     def _place(self, id: str) -> str:
-        return os.path.join(self.home, "subvolumes", id)
-
-    def _find(self, id: str) -> str | None:
-        return next((path for home in self._homes if os.path.isdir(path := os.path.join(home, "subvolumes", id))), None)
-
-    def _require(self, id: str) -> str:
-        place = self._find(id)
-        if place is None:
-            raise NotFound(f"cannot use layer {id}: its subvolume is gone; check and repair the store")
-        return place
+        return os.path.join(self.home, self.folder, id)
 
 
 def _clear_hidden(staged: str, place: str) -> None:
@@ -195,20 +135,12 @@ def _clear_hidden(staged: str, place: str) -> None:
             target = os.path.join(place, name)
             status = entry.stat(follow_symlinks=False)
             if is_whiteout(status):
-                _clear(target)
+                clear(target)
                 os.unlink(entry.path)
             elif stat.S_ISDIR(status.st_mode):
                 if is_opaque(entry.path) or not os.path.isdir(target) or os.path.islink(target):
-                    _clear(target)
+                    clear(target)
                 waiting.append(name)
             elif os.path.isdir(target) and not os.path.islink(target):
-                _clear(target)
+                clear(target)
     drop_marks(staged)
-
-
-def _clear(path: str) -> None:
-    if os.path.isdir(path) and not os.path.islink(path):
-        delete_tree(path)
-    else:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(path)

@@ -8,6 +8,7 @@ import stat
 from collections.abc import Sequence
 
 from crio.linux.overlay import OPAQUE
+from crio.storage.deletion import delete_tree
 from crio.storage.driver.programs import run_program
 
 _COPY_TIMEOUT = 3600.0
@@ -51,3 +52,14 @@ def is_opaque(path: str) -> bool:
         if error.errno in (errno.ENODATA, errno.ENOTSUP):
             return False
         raise
+
+
+def clear(path: str) -> None:
+    """Remove whatever is there, links not followed; fine if nothing is."""
+    try:
+        if stat.S_ISDIR(os.lstat(path).st_mode):
+            delete_tree(path)
+        else:
+            os.unlink(path)
+    except FileNotFoundError:
+        pass
