@@ -98,10 +98,14 @@ class Copier:
         resolved = self._resolve(source, wanted, what)
         scope.check()
         signatures = admission.admit(resolved.signed, resolved.digest) if admission is not None else []
-        if isinstance(resolved.manifest, Manifest):
-            if is_artifact(resolved.manifest):
-                return self._copy_artifact(source, resolved, names, signatures, scope, progress, what)
-            source = unlocked(source, resolved.manifest.layers, keys_directory, what)
+        manifest = resolved.manifest
+        if isinstance(manifest, Manifest):
+            if is_artifact(manifest):
+                digest = receive(
+                    self._artifacts, source, manifest, resolved.raw, names, signatures, scope, progress, what
+                )
+                return Copied(digest.partition(":")[2], digest)
+            source = unlocked(source, manifest.layers, keys_directory, what)
         try:
             return self._copy_image(source, resolved, names, signatures, scope, progress, what)
         except LayerGone as error:
@@ -155,22 +159,6 @@ class Copier:
         except (DataLoss, NotFound):
             return "", ()
         return record.metadata, kept.get(digest, ())
-
-    def _copy_artifact(
-        self,
-        source: ImageSource,
-        resolved: _Resolved,
-        names: Sequence[str],
-        signatures: Sequence[Signature],
-        scope: Cancellation,
-        progress: Progress,
-        what: str,
-    ) -> Copied:
-        assert isinstance(resolved.manifest, Manifest)
-        digest = receive(
-            self._artifacts, source, resolved.manifest, resolved.raw, names, signatures, scope, progress, what
-        )
-        return Copied(digest.partition(":")[2], digest)
 
     # Documents
 

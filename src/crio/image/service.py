@@ -352,28 +352,26 @@ class ImageService:
         bare = text.removeprefix("sha256:")
         if is_full_id(bare):
             return self._by_id(bare)
-        try:
-            candidates = self._candidates(_transport_stripped(text))
-        except InvalidArgument:
-            candidates = ()
-        for name in candidates:
+        for name in self._names_like(text):
             if (record := self._by_name(name)) is not None:
                 return record
-        if len(bare) >= _MIN_PREFIX and all(c in "0123456789abcdef" for c in bare):
-            return self._by_id(bare)
-        return None
+        return self._by_id(bare) if _may_be_id(bare) else None
 
     def _find_artifact(self, text: str) -> ArtifactInfo | None:
         bare = text.removeprefix("sha256:")
-        if len(bare) >= _MIN_PREFIX and all(c in "0123456789abcdef" for c in bare):
+        if _may_be_id(bare):
             found = self.artifacts.by_id(bare, self._pins)
             if found is not None or is_full_id(bare):
                 return found
+        found_by_name = (self.artifacts.find(name, self._pins) for name in self._names_like(text))
+        return next(filter(None, found_by_name), None)
+
+    def _names_like(self, text: str) -> Sequence[reference.Reference]:
+        """The full names that a text may mean; none if it cannot be a name."""
         try:
-            candidates = self._candidates(_transport_stripped(text))
+            return self._candidates(_transport_stripped(text))
         except InvalidArgument:
-            return None
-        return next((found for name in candidates if (found := self.artifacts.find(name, self._pins))), None)
+            return ()
 
     def _candidates(self, text: str) -> Sequence[reference.Reference]:
         if not reference.is_short_name(text):
@@ -405,6 +403,11 @@ class ImageService:
         info = make_info(record, self._store.image_size(record.id), pinned, self._store.image_big_data)
         self._known[record.id] = (record, info)
         return info
+
+
+def _may_be_id(text: str) -> bool:
+    """Whether a text is long enough for the beginning of an id, and has nothing else in it."""
+    return len(text) >= _MIN_PREFIX and all(c in "0123456789abcdef" for c in text)
 
 
 def _with_transport(name: str, default: str) -> str:

@@ -23,7 +23,7 @@ _GONE = {
 }
 _TRUE, _FALSE = frozenset(("true", "1", "t", "yes", "on")), frozenset(("false", "0", "f", "no", "off", ""))
 _EVERYWHERE = ("imagestore", "additionalimagestore", "disable-volatile")
-_KNOWN = {
+TABLE_KEYS: Mapping[str, Sequence[str]] = {
     "overlay": (
         "mountopt",
         "mount_program",
@@ -34,13 +34,24 @@ _KNOWN = {
         "force_mask",
         "use_composefs",
     ),
-    "vfs": ("ignore_chown_errors", "mountopt"),
-    "btrfs": ("size", "min_space", "mountopt", "ignore_chown_errors"),
+    "vfs": ("ignore_chown_errors",),
+    "btrfs": ("size", "min_space", "mountopt"),
+}
+"""What storage.conf's table of a driver may have (storage.conf(5))."""
+_KNOWN = {
+    "overlay": TABLE_KEYS["overlay"],
+    "vfs": (*TABLE_KEYS["vfs"], "mountopt"),
+    "btrfs": (*TABLE_KEYS["btrfs"], "ignore_chown_errors"),
 }
 _ANY = frozenset((*_EVERYWHERE, *(key for keys in _KNOWN.values() for key in keys)))
 _WITHOUT_EFFECT = frozenset(("override_kernel_check", "additionallayerstore", "sync"))
 _SIZE = regex(r"(\d{1,18})([kmgtpe]?)(?:i?b)?", re.IGNORECASE)
 _MASKS = {"shared": 0o755, "private": 0o700}
+
+
+def driver_name(text: str) -> str:
+    """A driver's name, also by its older one."""
+    return _ALIASES.get(text, text)
 
 
 class StoreOptions(msgspec.Struct, frozen=True):
@@ -196,7 +207,7 @@ def load(
             options,
             graphroot=graphroot or options.graphroot,
             runroot=runroot or options.runroot,
-            driver=_ALIASES.get(driver or options.driver, driver or options.driver),
+            driver=driver_name(driver or options.driver),
             driver_options=(*options.driver_options, *driver_options),
             imagestore=imagestore or options.imagestore,
         )

@@ -16,7 +16,7 @@ import msgspec
 from crio.base.errors import InvalidArgument
 from crio.base.files import read_bounded
 from crio.linux.btrfs import is_btrfs
-from crio.storage.options import DRIVERS, StoreOptions
+from crio.storage.options import DRIVERS, TABLE_KEYS, StoreOptions, driver_name
 
 log = logging.getLogger(__name__)
 
@@ -66,20 +66,6 @@ _OPTIONS = {
     "zfs": "zfs as a driver no longer exists",
     **dict.fromkeys(DRIVERS, ""),
 }
-_BY_DRIVER = {
-    "overlay": (
-        "mountopt",
-        "mount_program",
-        "skip_mount_home",
-        "ignore_chown_errors",
-        "size",
-        "inodes",
-        "force_mask",
-        "use_composefs",
-    ),
-    "vfs": ("ignore_chown_errors",),
-    "btrfs": ("size", "min_space", "mountopt"),
-}
 _ANY_DRIVER = ("disable-volatile", "imagestore")
 
 
@@ -107,7 +93,7 @@ def parse(data: bytes, path: str, base: StoreOptions) -> StoreOptions:
         _name_ignored(path, where, table, known)
     graphroot = _text(storage, "graphroot", path) or base.graphroot
     named = _text(storage, "driver", path)
-    driver = ("overlay" if named == "overlay2" else named) or _preferred(storage, graphroot, path) or base.driver
+    driver = driver_name(named) or _preferred(storage, graphroot, path) or base.driver
     return msgspec.structs.replace(
         base,
         driver=driver,
@@ -123,17 +109,17 @@ def parse(data: bytes, path: str, base: StoreOptions) -> StoreOptions:
 def _pairs(options: Mapping[str, object], driver: str, path: str) -> list[str]:
     """Driver options: those of the table of all drivers, then each driver's own, which win."""
     found: list[str] = []
-    known = (*_BY_DRIVER.get(driver, ()), *_ANY_DRIVER)
+    known = (*TABLE_KEYS.get(driver, ()), *_ANY_DRIVER)
     found += [
         f"{driver}.{key}={_value(options[key], key, path)}" for key in known if options.get(key) not in (None, "")
     ]
     for name in DRIVERS:
         table = _table(options, name, path)
-        _name_ignored(path, f"storage.options.{name}", table, dict.fromkeys((*_BY_DRIVER[name], *_ANY_DRIVER), ""))
+        _name_ignored(path, f"storage.options.{name}", table, dict.fromkeys((*TABLE_KEYS[name], *_ANY_DRIVER), ""))
         found += [
             f"{name}.{key}={_value(value, key, path)}"
             for key, value in table.items()
-            if key in (*_BY_DRIVER[name], *_ANY_DRIVER)
+            if key in (*TABLE_KEYS[name], *_ANY_DRIVER)
         ]
     return found
 
