@@ -288,7 +288,9 @@ async def test_runc_cve_2025_31133_redirected_masks(target: Target, canary: Path
                 "echo '|/evil' >/proc/sys/kernel/core_pattern; echo x >/dev/console; head -c 64 /proc/keys | wc -c"
             )
             outcome = await target.run(command, image, change=masked)
-            assert outcome.refused or outcome.output.replace("\r", "").splitlines()[-1].strip() == "0"
+            # stdout and stderr are two pipes: which of them is logged first is chance.
+            sizes = [line.strip() for line in outcome.output.splitlines() if line.strip().isdigit()]
+            assert outcome.refused or sizes == ["0"]
             assert SECRET not in outcome.output
         assert Path("/proc/sys/kernel/core_pattern").read_text() == core_pattern
         assert subprocess.run(["test", "-c", "/dev/null"], check=False).returncode == 0
