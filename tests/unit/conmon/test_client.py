@@ -231,6 +231,9 @@ async def test_stopped_zygote_leaves_with_its_waiting_monitor(bed: Bed) -> None:
 
 
 async def test_killed_waiting_monitor_is_replaced(bed: Bed) -> None:
+    # A zygote has other children until it has rehearsed, which it has before it makes the first monitor.
+    first = await bed.run_to_end(["true"])
+    assert await first.wait_gone(30)
     killed = await _waiting_monitor(bed.zygote)
     os.kill(killed, signal.SIGKILL)
     async with asyncio.timeout(10):
