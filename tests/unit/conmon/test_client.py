@@ -32,11 +32,15 @@ async def _waiting_monitor(zygote: ZygoteClient, *, other_than: int = 0) -> int:
     """The pid of the monitor that is forked ahead; no other but `other_than` may be there."""
     async with asyncio.timeout(30):
         while True:
-            with open(f"/proc/{zygote.pid}/task/{zygote.pid}/children") as file:
-                pids = {int(pid) for pid in file.read().split()} - {other_than}
+            pids = _children(zygote.pid) - {other_than}
             if len(pids) == 1:
                 return pids.pop()
             await asyncio.sleep(0.01)
+
+
+def _children(pid: int) -> set[int]:
+    with open(f"/proc/{pid}/task/{pid}/children") as file:
+        return {int(child) for child in file.read().split()}
 
 
 def _script(bed: Bed, body: str) -> str:
@@ -235,9 +239,12 @@ async def test_killed_waiting_monitor_is_replaced(bed: Bed) -> None:
     first = await bed.run_to_end(["true"])
     assert await first.wait_gone(30)
     killed = await _waiting_monitor(bed.zygote, other_than=first.monitor_pid)
+    starters = _children(killed)
     os.kill(killed, signal.SIGKILL)
     async with asyncio.timeout(30):
-        # One that is about to die may still take the next request with it.
+        # A starter that is about to die with its monitor may still take the next request with it.
+        while any(map(is_alive, starters)):
+            await asyncio.sleep(0.01)
         while await _waiting_monitor(bed.zygote, other_than=first.monitor_pid) == killed:
             await asyncio.sleep(0.01)
     monitor = await bed.run_to_end(["true"])
