@@ -50,11 +50,11 @@ def free_port() -> int:
 
 
 def make_certificate(directory: str, name: str = "tls") -> tuple[str, str]:
-    """A self-signed certificate for 127.0.0.1 and localhost, and its key."""
+    """A self-signed certificate for 127.0.0.1, localhost and registry.test, and its key."""
     certificate, key = f"{directory}/{name}.crt", f"{directory}/{name}.key"
     run(
         "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
-        "-subj", f"/CN={name}", "-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost",
+        "-subj", f"/CN={name}", "-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost,DNS:registry.test",
         "-keyout", key, "-out", certificate,
     )  # fmt: skip
     return certificate, key

@@ -21,7 +21,8 @@ import msgspec
 from crio import __version__
 from crio.image.cancellation import Cancellation
 from crio.image.errors import BadContent, RegistryUnavailable
-from crio.image.registry.proxy import Proxies
+from crio.image.registry.connect import ProxyRefused, connect
+from crio.image.registry.proxy import Proxies, Proxy
 from crio.image.registry.tls import TlsContexts
 
 CONNECT_TIMEOUT = 15.0
@@ -198,7 +199,7 @@ class HttpClient:
     ) -> Response:
         """Send a request and read the answer's head. Raises TransportFailed, or Cancelled through `scope`."""
         key = (*url.origin, insecure)
-        sent = {"User-Agent": _USER_AGENT, "Accept-Encoding": "identity", **headers}
+        sent = {"Host": url.authority, "User-Agent": _USER_AGENT, "Accept-Encoding": "identity", **headers}
         while True:
             scope.check()
             connection = self._take_idle(key)
@@ -260,23 +261,21 @@ class HttpClient:
 
     def _connect(self, url: Url, key: tuple[object, ...], *, insecure: bool) -> _Connection:
         proxy = self._proxies.for_host(url.scheme, url.host, url.port)
-        host, port = (proxy.host, proxy.port) if proxy else (url.host, url.port)
-        raw: http.client.HTTPConnection
-        if url.scheme == "https":
-            context = self._tls.get(url.host, url.port, insecure=insecure)
-            raw = http.client.HTTPSConnection(host, port, timeout=self._connect_timeout, context=context)
-            if proxy is not None:
-                raw.set_tunnel(url.host, url.port, dict(proxy.headers))
-        else:
-            raw = http.client.HTTPConnection(host, port, timeout=self._connect_timeout)
+
+        def context_for(host: str, port: int) -> ssl.SSLContext:
+            # A proxy is never one that need not prove who it is.
+            return self._tls.get(host, port, insecure=insecure and (host, port) == (url.host, url.port))
+
+        raw = http.client.HTTPConnection(url.host, url.port)
+        # It would connect again by itself, and straight.
+        raw.auto_open = 0
         try:
-            raw.connect()
-        except BaseException:
-            raw.close()
-            raise
-        assert isinstance(raw.sock, socket.socket)
+            raw.sock = connect(url.scheme, url.host, url.port, proxy, context_for, self._connect_timeout)
+        except OSError as error:
+            raise _failure(url, error, proxy) from None
         raw.sock.settimeout(self._read_timeout)
-        return _Connection(key, raw, proxy.headers if proxy and url.scheme == "http" else None)
+        speaks_to_proxy = proxy is not None and proxy.scheme != "socks5" and url.scheme == "http"
+        return _Connection(key, raw, proxy.headers if proxy is not None and speaks_to_proxy else None)
 
     def _close(self, connection: _Connection, scope: Cancellation) -> None:
         if connection.raw.sock is not None:
@@ -284,9 +283,19 @@ class HttpClient:
         connection.raw.close()
 
 
-def _failure(url: Url, error: Exception) -> TransportFailed:
+def _failure(url: Url, error: Exception, proxy: Proxy | None = None) -> TransportFailed:
     where = f"cannot talk to registry {url.authority}"
+    if proxy is not None:
+        where += f" through proxy {proxy}"
     match error:
+        case ProxyRefused():
+            return TransportFailed(f"{where}: {error}")
+        case ssl.SSLCertVerificationError() if proxy is not None:
+            return TransportFailed(
+                f"{where}: a certificate is not trusted: {error.verify_message}; put the authority of whichever of the "
+                f"two it is into /etc/containers/certs.d/HOST:PORT/ca.crt",
+                hopeless=True,
+            )
         case ssl.SSLCertVerificationError():
             return TransportFailed(
                 f"{where}: its certificate is not trusted: {error.verify_message}; "

@@ -5,17 +5,34 @@ from __future__ import annotations
 import base64
 import ipaddress
 from collections.abc import Mapping
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
 import msgspec
 
 from crio.base.errors import InvalidArgument
 
+_PORTS = {"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080}
+
 
 class Proxy(msgspec.Struct, frozen=True):
+    scheme: str
+    """http, https (TLS to the proxy itself), or socks5 (RFC 1928; the proxy resolves names)."""
     host: str
     port: int
-    headers: Mapping[str, str]
+    user: str = ""
+    password: str = ""
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """For a request to an HTTP proxy."""
+        if not self.user and not self.password:
+            return {}
+        pair = f"{self.user}:{self.password}"
+        return {"Proxy-Authorization": "Basic " + base64.b64encode(pair.encode()).decode()}
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.scheme}://{host}:{self.port}"
 
 
 class Proxies(msgspec.Struct, frozen=True):
@@ -80,16 +97,13 @@ def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
 def _parse_proxy(url: str) -> Proxy:
     parts = urlsplit(url if "://" in url else f"http://{url}")
     try:
-        port = parts.port or 80
+        port = parts.port or _PORTS.get(parts.scheme, 0)
     except ValueError:
         port = 0
-    if parts.scheme != "http" or not parts.hostname or not port:
-        raise InvalidArgument(f"cannot use proxy {parts.scheme}://{parts.hostname}: only http:// proxies can be used")
-    return Proxy(parts.hostname, port, _authorization(parts))
-
-
-def _authorization(parts: SplitResult) -> dict[str, str]:
-    if parts.username is None:
-        return {}
-    pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
-    return {"Proxy-Authorization": "Basic " + base64.b64encode(pair.encode()).decode()}
+    if parts.scheme not in _PORTS or not parts.hostname or not port:
+        shown = f"{parts.scheme}://{parts.hostname or ''}"
+        raise InvalidArgument(
+            f"cannot use proxy {shown}: HTTP_PROXY and HTTPS_PROXY take http, https and socks5 URLs with a host"
+        )
+    scheme = "socks5" if parts.scheme == "socks5h" else parts.scheme
+    return Proxy(scheme, parts.hostname, port, unquote(parts.username or ""), unquote(parts.password or ""))

@@ -54,7 +54,20 @@ def test_exceptions(exceptions: str, host: str, direct: bool) -> None:
     assert (proxies.for_host("https", host, 5000) is None) is direct
 
 
-@pytest.mark.parametrize("url", ["https://secure:1", "socks5://x:1", "http://", "http://x:99999"])
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("x", "http://x:80"),
+        ("https://x", "https://x:443"),
+        ("socks5://[fd00::1]", "socks5://[fd00::1]:1080"),
+        ("socks5h://u:p@x:1", "socks5://x:1"),
+    ],
+)
+def test_kinds(url: str, shown: str) -> None:
+    assert str(Proxies(url).for_host("http", "example.com", 80)) == shown
+
+
+@pytest.mark.parametrize("url", ["ftp://x:1", "socks4://x:1", "http://", "http://x:99999"])
 def test_useless_proxies(url: str) -> None:
     with pytest.raises(InvalidArgument, match="proxy"):
         Proxies(url).for_host("http", "example.com", 80)
