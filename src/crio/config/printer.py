@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from crio.config.catalog import HANDLERS, WORKLOADS, Entry, entries, tables, value_of
+from crio.config.catalog import HANDLERS, WORKLOADS, Entry, tables, value_of
 from crio.config.convert import to_toml
 from crio.config.model import Config
 from crio.config.tables.handler import RuntimeHandler, Workload
@@ -161,8 +161,3 @@ def _values(struct: RuntimeHandler | Workload | Any, fields: Mapping[str, Entry]
 
 def _bare(name: str) -> str:
     return name if all(c.isascii() and (c.isalnum() or c in "_-") for c in name) else f'"{name}"'
-
-
-def key_names() -> list[str]:
-    """All dotted names, with NAME for the name of a handler or workload."""
-    return [dotted.replace("*", "NAME") for dotted in entries()]

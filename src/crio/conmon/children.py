@@ -48,10 +48,6 @@ def remember_only(pid: int) -> None:
             del _ended[other]
 
 
-def has_ended(pid: int) -> bool:
-    return pid in _ended
-
-
 def status_of(pid: int) -> int | None:
     """The wait status of a child that has ended, as its pidfd told; None if it was not a child."""
     try:

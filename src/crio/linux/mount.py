@@ -23,26 +23,16 @@ MS_NODEV = 0x4
 MS_NOEXEC = 0x8
 MS_SYNCHRONOUS = 0x10
 MS_REMOUNT = 0x20
-MS_MANDLOCK = 0x40
-MS_DIRSYNC = 0x80
-MS_NOSYMFOLLOW = 0x100
 MS_NOATIME = 0x400
 MS_NODIRATIME = 0x800
 MS_BIND = 0x1000
-MS_MOVE = 0x2000
 MS_REC = 0x4000
-MS_SILENT = 0x8000
-MS_UNBINDABLE = 1 << 17
 MS_PRIVATE = 1 << 18
 MS_SLAVE = 1 << 19
 MS_SHARED = 1 << 20
 MS_RELATIME = 1 << 21
-MS_STRICTATIME = 1 << 24
-MS_LAZYTIME = 1 << 25
 
-MNT_FORCE = 1
 MNT_DETACH = 2
-MNT_EXPIRE = 4
 UMOUNT_NOFOLLOW = 8
 
 AT_FDCWD = -100
@@ -54,32 +44,15 @@ OPEN_TREE_CLONE = 1
 OPEN_TREE_CLOEXEC = os.O_CLOEXEC
 
 MOVE_MOUNT_F_EMPTY_PATH = 0x4
-MOVE_MOUNT_T_SYMLINKS = 0x10
 MOVE_MOUNT_T_EMPTY_PATH = 0x40
 
-MOUNT_ATTR_RDONLY = 0x1
-MOUNT_ATTR_NOSUID = 0x2
-MOUNT_ATTR_NODEV = 0x4
-MOUNT_ATTR_NOEXEC = 0x8
-MOUNT_ATTR__ATIME = 0x70
-MOUNT_ATTR_RELATIME = 0x0
-MOUNT_ATTR_NOATIME = 0x10
-MOUNT_ATTR_STRICTATIME = 0x20
-MOUNT_ATTR_NODIRATIME = 0x80
-MOUNT_ATTR_IDMAP = 0x100000
-MOUNT_ATTR_NOSYMFOLLOW = 0x200000
+_MOUNT_ATTR_IDMAP = 0x100000
 
 FSOPEN_CLOEXEC = 1
 FSMOUNT_CLOEXEC = 1
 
 _OPEN_TREE, _MOVE_MOUNT, _FSOPEN, _FSCONFIG, _FSMOUNT, _MOUNT_SETATTR = 428, 429, 430, 431, 432, 442
-_FSCONFIG_SET_FLAG, _FSCONFIG_SET_STRING, _FSCONFIG_SET_FD, _FSCONFIG_CMD_CREATE, _FSCONFIG_CMD_RECONFIGURE = (
-    0,
-    1,
-    5,
-    6,
-    7,
-)
+_FSCONFIG_SET_FLAG, _FSCONFIG_SET_STRING, _FSCONFIG_CMD_CREATE = 0, 1, 6
 _STATX_ATTR_MOUNT_ROOT = 0x2000
 _AT_NO_AUTOMOUNT = 0x800
 
@@ -100,7 +73,7 @@ class _MountAttr(ctypes.Structure):
 
 
 def mount(source: str | None, target: str, fstype: str | None = None, flags: int = 0, data: str | None = None) -> None:
-    """mount(2). `data` longer than a page minus one byte is cut by the kernel: use `new_filesystem` for it."""
+    """mount(2). `data` longer than a page minus one byte is cut by the kernel: use `fsopen` for it."""
     check(
         libc.mount(
             None if source is None else os.fsencode(source),
@@ -123,35 +96,13 @@ def bind(source: str, target: str, *, recursive: bool = False) -> None:
     mount(source, target, None, MS_BIND | (MS_REC if recursive else 0))
 
 
-def remount_bind(target: str, flags: int) -> None:
-    """Set the per-mount flags (MS_RDONLY, MS_NOSUID, ...) of one bind mount to exactly `flags`."""
-    mount(None, target, None, MS_REMOUNT | MS_BIND | flags)
-
-
-def remount(target: str, flags: int, data: str | None = None) -> None:
-    """Change flags and options of the file system mounted at `target`, for all its mounts."""
-    mount(None, target, None, MS_REMOUNT | flags, data)
-
-
 def set_propagation(target: str, propagation: int, *, recursive: bool = False) -> None:
-    """`propagation` is one of MS_PRIVATE, MS_SLAVE, MS_SHARED, MS_UNBINDABLE."""
+    """`propagation` is one of MS_PRIVATE, MS_SLAVE, MS_SHARED."""
     mount(None, target, None, propagation | (MS_REC if recursive else 0))
 
 
 def make_private(target: str) -> None:
     set_propagation(target, MS_PRIVATE)
-
-
-def make_rprivate(target: str) -> None:
-    set_propagation(target, MS_PRIVATE, recursive=True)
-
-
-def make_rslave(target: str) -> None:
-    set_propagation(target, MS_SLAVE, recursive=True)
-
-
-def make_shared(target: str) -> None:
-    set_propagation(target, MS_SHARED)
 
 
 def make_rshared(target: str) -> None:
@@ -180,26 +131,12 @@ def move_mount(from_fd: int, from_path: str, to_fd: int, to_path: str, flags: in
     check(int(result), from_path or f"fd {from_fd}", to_path or f"fd {to_fd}")
 
 
-def mount_setattr(
-    dir_fd: int,
-    path: str,
-    *,
-    attr_set: int = 0,
-    attr_clr: int = 0,
-    propagation: int = 0,
-    userns_fd: int | None = None,
-    recursive: bool = False,
-) -> None:
-    """mount_setattr(2), Linux 5.12: change MOUNT_ATTR_* flags and propagation, for a whole tree if `recursive`.
+def mount_setattr(dir_fd: int, path: str, *, userns_fd: int, recursive: bool = False) -> None:
+    """mount_setattr(2), Linux 5.12: map owners as in the user namespace `userns_fd`, for a whole tree if `recursive`.
 
-    `userns_fd` makes an id-mapped mount, which must be detached (`open_tree` with OPEN_TREE_CLONE). An empty path
-    means the descriptor itself. MOUNT_ATTR__ATIME is cleared by itself when an access-time flag is set.
+    The mount must be detached (`open_tree` with OPEN_TREE_CLONE). An empty path means the descriptor itself.
     """
-    if attr_set & MOUNT_ATTR__ATIME:
-        attr_clr |= MOUNT_ATTR__ATIME
-    if userns_fd is not None:
-        attr_set |= MOUNT_ATTR_IDMAP
-    attributes = _MountAttr(attr_set, attr_clr, propagation, userns_fd if userns_fd is not None else 0)
+    attributes = _MountAttr(attr_set=_MOUNT_ATTR_IDMAP, userns_fd=userns_fd)
     flags = (AT_RECURSIVE if recursive else 0) | (0 if path else AT_EMPTY_PATH)
     result = libc.syscall(
         ctypes.c_long(_MOUNT_SETATTR),
@@ -215,7 +152,7 @@ def mount_setattr(
 def has_mount_setattr() -> bool:
     """Whether the kernel can map owners and make whole trees read-only (Linux 5.12)."""
     try:
-        mount_setattr(-1, "")
+        mount_setattr(-1, "", userns_fd=-1)
     except OSError as error:
         return error.errno != errno.ENOSYS
     return True
@@ -233,11 +170,6 @@ def clone_tree_idmapped(path: str, userns_fd: int, *, recursive: bool = False) -
     return tree
 
 
-def set_recursive_readonly(target: str) -> None:
-    """Make the mount at `target` and every mount below it read-only (Linux 5.12)."""
-    mount_setattr(AT_FDCWD, target, attr_set=MOUNT_ATTR_RDONLY, recursive=True)
-
-
 def fsopen(fstype: str, flags: int = FSOPEN_CLOEXEC) -> int:
     """fsopen(2), Linux 5.2: a context in which a file system is configured. The caller closes it."""
     return syscall(_FSOPEN, ctypes.c_char_p(fstype.encode()), ctypes.c_ulong(flags))
@@ -246,40 +178,17 @@ def fsopen(fstype: str, flags: int = FSOPEN_CLOEXEC) -> int:
 def fsconfig_set(context_fd: int, key: str, value: str | None = None) -> None:
     """Set one option: a flag if `value` is None, else a string of up to 255 bytes."""
     command = _FSCONFIG_SET_FLAG if value is None else _FSCONFIG_SET_STRING
-    _fsconfig(context_fd, command, key, None if value is None else os.fsencode(value), 0)
-
-
-def fsconfig_set_fd(context_fd: int, key: str, fd: int) -> None:
-    """Set an option whose value is an open descriptor (overlay's layers: Linux 6.13)."""
-    _fsconfig(context_fd, _FSCONFIG_SET_FD, key, None, fd)
+    _fsconfig(context_fd, command, key, None if value is None else os.fsencode(value))
 
 
 def fsconfig_create(context_fd: int) -> None:
-    """Make the file system that was configured; the kernel's own words for a failure are in `fs_messages`."""
-    _fsconfig(context_fd, _FSCONFIG_CMD_CREATE, None, None, 0)
-
-
-def fsconfig_reconfigure(context_fd: int) -> None:
-    _fsconfig(context_fd, _FSCONFIG_CMD_RECONFIGURE, None, None, 0)
+    """Make the file system that was configured. Raises OSError with the kernel's own words for a failure."""
+    _fsconfig(context_fd, _FSCONFIG_CMD_CREATE, None, None)
 
 
 def fsmount(context_fd: int, attributes: int = 0) -> int:
     """fsmount(2): a detached mount of the file system that was made; attach it with `move_mount`, then close it."""
     return syscall(_FSMOUNT, ctypes.c_long(context_fd), ctypes.c_ulong(FSMOUNT_CLOEXEC), ctypes.c_ulong(attributes))
-
-
-def fs_messages(context_fd: int) -> str:
-    """What the kernel had to say about a context's last failure: one line, at most 4 KiB, "" if it said nothing."""
-    messages: list[str] = []
-    while len(messages) < 16:
-        try:
-            line = os.read(context_fd, 1024)
-        except OSError:
-            break
-        if not line:
-            break
-        messages.append(line.decode("utf-8", "replace").strip())
-    return "; ".join(messages)[:4096]
 
 
 def is_mount_point(path: str, *, dir_fd: int = AT_FDCWD) -> bool:
@@ -393,13 +302,32 @@ def _at(number: int, dir_fd: int, path: str, flags: int) -> int:
     return check(int(result), path or f"fd {dir_fd}")
 
 
-def _fsconfig(context_fd: int, command: int, key: str | None, value: bytes | None, auxiliary: int) -> None:
+def _fsconfig(context_fd: int, command: int, key: str | None, value: bytes | None) -> None:
     result = libc.syscall(
         ctypes.c_long(_FSCONFIG),
         ctypes.c_long(context_fd),
         ctypes.c_ulong(command),
         ctypes.c_char_p(None if key is None else key.encode()),
         ctypes.c_char_p(value),
-        ctypes.c_long(auxiliary),
+        ctypes.c_long(0),
     )
-    check(int(result), key)
+    try:
+        check(int(result), key)
+    except OSError as error:
+        if messages := _messages(context_fd):
+            raise OSError(error.errno, f"{error.strerror}: {messages}", key) from None
+        raise
+
+
+def _messages(context_fd: int) -> str:
+    """What the kernel had to say about a context's last failure: one line, at most 4 KiB, "" if it said nothing."""
+    messages: list[str] = []
+    while len(messages) < 16:
+        try:
+            line = os.read(context_fd, 1024)
+        except OSError:
+            break
+        if not line:
+            break
+        messages.append(line.decode("utf-8", "replace").strip())
+    return "; ".join(messages)[:4096]

@@ -67,10 +67,6 @@ def u8(kind: int, value: int) -> bytes:
     return attribute(kind, struct.pack("=B", value))
 
 
-def u16(kind: int, value: int) -> bytes:
-    return attribute(kind, struct.pack("=H", value))
-
-
 def u32(kind: int, value: int) -> bytes:
     """In the byte order of the machine, as rtnetlink has it."""
     return attribute(kind, struct.pack("=I", value))

@@ -46,19 +46,11 @@ REG32_00 = 8
 
 _SUBSYSTEM = 10 << 8
 _BATCH_BEGIN, _BATCH_END = 16, 17
-_NEWTABLE, _GETTABLE, _DELTABLE, _NEWCHAIN, _NEWRULE, _GETRULE, _DELRULE, _NEWSET, _NEWELEM, _GETELEM, _DELELEM = (
-    0,
-    1,
-    2,
-    3,
-    6,
-    7,
-    8,
-    9,
-    12,
-    13,
-    14,
-)
+_NEWTABLE, _DELTABLE = 0, 2
+_NEWCHAIN = 3
+_NEWRULE, _GETRULE, _DELRULE = 6, 7, 8
+_NEWSET = 9
+_NEWELEM, _GETELEM, _DELELEM = 12, 13, 14
 _LIST_ELEM = 1
 _REG_VERDICT = 0
 _ACCEPT, _DROP, _JUMP, _GOTO, _RETURN = 1, 0, -3, -4, -5
@@ -303,16 +295,6 @@ def connect() -> Iterator[Netlink]:
         if _socket is None:
             _socket = Netlink(NETLINK_NETFILTER)
         yield _socket
-
-
-def has_table(netlink: Netlink, table: Table) -> bool:
-    try:
-        netlink.get(_SUBSYSTEM | _GETTABLE, struct.pack(">BBH", table.family, 0, 0) + text(1, table.name), table.name)
-    except NetlinkError as error:
-        if error.errno == errno.ENOENT:
-            return False
-        raise
-    return True
 
 
 def rules(netlink: Netlink, table: Table, chain: str, *, containing: bytes = b"") -> list[Rule]:

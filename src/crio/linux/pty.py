@@ -1,4 +1,4 @@
-"""Pseudo-terminals: window size (tty_ioctl(4))."""
+"""The window size of pseudo-terminals (tty_ioctl(4))."""
 
 from __future__ import annotations
 
@@ -13,9 +13,3 @@ def set_window_size(fd: int, rows: int, columns: int) -> None:
     """Tell the terminal its size; its foreground process group gets SIGWINCH if that changed. Clamped to 65535."""
     size = struct.pack("HHHH", max(0, min(rows, _MAX)), max(0, min(columns, _MAX)), 0, 0)
     fcntl.ioctl(fd, termios.TIOCSWINSZ, size)
-
-
-def window_size(fd: int) -> tuple[int, int]:
-    """Rows and columns."""
-    rows, columns, _, _ = struct.unpack("HHHH", fcntl.ioctl(fd, termios.TIOCGWINSZ, bytes(8)))
-    return rows, columns

@@ -19,14 +19,6 @@ def is_enabled() -> bool:
     return os.path.exists(f"{_FS}/policy") and bool(process_label())
 
 
-def is_enforcing() -> bool:
-    try:
-        with open(f"{_FS}/enforce", "rb") as file:
-            return file.read(1) == b"1"
-    except OSError:
-        return False
-
-
 def process_label(pid: int | str = "self") -> str:
     """The label of a process; "" without SELinux or if the process is gone."""
     try:

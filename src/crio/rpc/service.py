@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -33,12 +32,6 @@ class Context(msgspec.Struct):
     metadata: Mapping[str, str] | None = None
     """The request's headers; names are lower-case."""
     peer: Peer | None = None
-
-    def time_left(self) -> float | None:
-        """Seconds until the deadline, not below 0."""
-        if self.deadline is None:
-            return None
-        return max(self.deadline - asyncio.get_running_loop().time(), 0.0)
 
 
 Handler = Callable[[Any, Context], "Awaitable[Message | bytes] | AsyncIterator[Message | bytes]"]

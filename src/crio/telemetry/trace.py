@@ -183,8 +183,3 @@ def parse_traceparent(header: str) -> SpanContext | None:
     if trace_id == "0" * 32 or span_id == "0" * 16:
         return None
     return SpanContext(trace_id, span_id, bool(int(flags, 16) & _SAMPLED))
-
-
-def format_traceparent(context: SpanContext) -> str:
-    """The header with which a call that is part of this span is made."""
-    return f"00-{context.trace_id}-{context.span_id}-{_SAMPLED if context.sampled else 0:02x}"

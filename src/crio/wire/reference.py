@@ -56,10 +56,6 @@ class Reference(msgspec.Struct, frozen=True):
             return Reference(self.domain, self.path, None, self.digest)
         return self.with_default_tag()
 
-    def with_digest(self, digest: Digest) -> Reference:
-        """The repository with this digest and no tag."""
-        return Reference(self.domain, self.path, None, digest)
-
     def __str__(self) -> str:
         tag = f":{self.tag}" if self.tag else ""
         digest = f"@{self.digest}" if self.digest else ""

@@ -25,11 +25,6 @@ def status(text: str) -> str:
     return "STATUS=" + " ".join(text.split())
 
 
-def extend_timeout(seconds: float) -> str:
-    """Ask for more time to start or stop."""
-    return f"EXTEND_TIMEOUT_USEC={int(seconds * 1e6)}"
-
-
 def encode(states: Sequence[str]) -> bytes:
     """One datagram."""
     return "\n".join(states).encode()

@@ -51,33 +51,15 @@ def test_bind_of_a_file_is_a_mount_point_but_a_link_to_it_is_not(place: Path) ->
     assert (place / "b").read_text() == "b"
 
 
-def test_remount_bind_makes_one_mount_read_only(place: Path) -> None:
-    (place / "d").mkdir()
-    m.bind(str(place / "d"), str(place / "d"))
-    m.remount_bind(str(place / "d"), m.MS_RDONLY | m.MS_NOSUID)
-    with pytest.raises(OSError, match="Read-only"):
-        (place / "d" / "f").write_text("")
-    (place / "f").write_text("")
-    assert {"ro", "nosuid"} <= set(info_of(place / "d").options.split(","))
-
-
-def test_recursive_read_only_reaches_submounts(place: Path) -> None:
-    (place / "d" / "sub").mkdir(parents=True)
-    m.bind(str(place / "d"), str(place / "d"))
-    m.mount("tmpfs", str(place / "d" / "sub"), "tmpfs")
-    m.set_recursive_readonly(str(place / "d"))
-    with pytest.raises(OSError, match="Read-only"):
-        (place / "d" / "sub" / "f").write_text("")
-
-
 def test_propagation(place: Path) -> None:
-    m.make_shared(str(place))
+    m.make_rshared(str(place))
     assert info_of(place).propagation[0].startswith("shared:")
     (place / "d").mkdir()
     m.bind(str(place), str(place / "d"))
-    m.make_rslave(str(place / "d"))
+    m.set_propagation(str(place / "d"), m.MS_SLAVE)
     assert info_of(place / "d").propagation[0].startswith("master:")
-    m.make_rprivate(str(place))
+    m.make_private(str(place))
+    assert not info_of(place).propagation
 
 
 def test_odd_names_survive_the_table(place: Path) -> None:
@@ -112,7 +94,7 @@ def test_new_api_makes_and_attaches_a_file_system(place: Path) -> None:
         m.fsconfig_set(context, "size", "64k")
         m.fsconfig_set(context, "source", "mine")
         m.fsconfig_create(context)
-        tree = m.fsmount(context, m.MOUNT_ATTR_NODEV)
+        tree = m.fsmount(context, m.MS_NODEV)
     finally:
         os.close(context)
     m.move_mount(tree, "", m.AT_FDCWD, str(place / "t"))
@@ -125,9 +107,8 @@ def test_new_api_makes_and_attaches_a_file_system(place: Path) -> None:
 def test_new_api_tells_the_kernels_reason(place: Path) -> None:
     context = m.fsopen("tmpfs")
     try:
-        with pytest.raises(OSError, match="Invalid argument"):
+        with pytest.raises(OSError, match=r"Invalid argument: .*nonsense"):
             m.fsconfig_set(context, "nonsense", "1")
-        assert "nonsense" in m.fs_messages(context)
     finally:
         os.close(context)
 

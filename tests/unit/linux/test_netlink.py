@@ -19,7 +19,6 @@ from crio.linux.netlink import (
     text,
     to_text,
     u8,
-    u16,
     u32,
 )
 
@@ -27,11 +26,11 @@ _GETLINK, _LINK = 18, struct.Struct("=BxHiII")
 
 
 def test_attributes_are_padded_and_read_back() -> None:
-    data = text(1, "lo") + u8(2, 7) + u16(3, 258) + u32(4, 5) + be32(5, 1) + nested(6, text(1, "in"), u8(2, 1))
+    data = text(1, "lo") + u8(2, 7) + u32(4, 5) + be32(5, 1) + nested(6, text(1, "in"), u8(2, 1))
     assert len(data) % 4 == 0
     table = attribute_table(data)
     assert to_text(table[1]) == "lo"
-    assert [table[2], table[3], table[5]] == [b"\x07", struct.pack("=H", 258), b"\0\0\0\x01"]
+    assert [table[2], table[4], table[5]] == [b"\x07", struct.pack("=I", 5), b"\0\0\0\x01"]
     assert to_text(attribute_table(table[6])[1]) == "in"
 
 

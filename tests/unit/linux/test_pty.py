@@ -6,17 +6,16 @@ import os
 
 import pytest
 
-from crio.linux.pty import set_window_size, window_size
+from crio.linux.pty import set_window_size
 
 
 def test_size_is_seen_at_the_other_side() -> None:
     master, slave = os.openpty()
     try:
         set_window_size(master, 24, 132)
-        assert window_size(slave) == (24, 132)
         assert os.get_terminal_size(slave) == (132, 24)
         set_window_size(master, 1_000_000, -5)
-        assert window_size(slave) == (65535, 0)
+        assert os.get_terminal_size(slave) == (0, 65535)
     finally:
         os.close(master)
         os.close(slave)

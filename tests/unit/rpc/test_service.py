@@ -24,7 +24,3 @@ def test_types_and_kinds_come_from_the_descriptor() -> None:
 def test_unknown_method_is_refused() -> None:
     with pytest.raises(ValueError, match="Versoin"):
         service_table(SERVICE, {"Versoin": handler})
-
-
-def test_context_without_deadline_has_no_end() -> None:
-    assert Context("/a/b", "1").time_left() is None

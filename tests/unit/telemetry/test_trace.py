@@ -11,17 +11,15 @@ from crio.telemetry.trace import (
     SpanContext,
     Tracer,
     current,
-    format_traceparent,
     parse_traceparent,
 )
 
 CALLER = SpanContext("0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331", True)
 
 
-def test_traceparent_there_and_back() -> None:
+def test_traceparent_of_this_and_of_a_later_version() -> None:
     header = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
     assert parse_traceparent(header) == CALLER
-    assert format_traceparent(CALLER) == header
     assert parse_traceparent("cc-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00-more") == replace(
         CALLER, sampled=False
     )

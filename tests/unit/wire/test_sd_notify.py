@@ -6,12 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from crio.wire.sd_notify import Notifier, encode, extend_timeout, status, watchdog_interval
+from crio.wire.sd_notify import Notifier, encode, status, watchdog_interval
 
 
 def test_states() -> None:
     assert encode(["READY=1", status("two\nlines  here")]) == b"READY=1\nSTATUS=two lines here"
-    assert extend_timeout(1.5) == "EXTEND_TIMEOUT_USEC=1500000"
 
 
 @pytest.mark.parametrize(

@@ -69,14 +69,14 @@ def test_propagation(place: Path) -> None:
         for shared in (True, False):
             with pytest.raises(InvalidArgument, match="private mount"):
                 require_propagation(source, PropagationTable(), shared=shared, path="/x")
-        mount.make_shared(str(place))
+        mount.make_rshared(str(place))
         require_propagation(source, PropagationTable(), shared=True, path="/x")
         require_propagation(source, PropagationTable(), shared=False, path="/x")
 
 
 @pytest.mark.root
 def test_a_slave_does_for_one_direction(place: Path, tmp_path: Path) -> None:
-    mount.make_shared(str(place))
+    mount.make_rshared(str(place))
     slave = tmp_path / "slave"
     slave.mkdir()
     mount.bind(str(place), str(slave))
