@@ -121,7 +121,7 @@ class Bed:
                     os.kill(monitor.pid, signal.SIGKILL)
                 except ProcessLookupError:
                     pass
-            await monitor.wait_gone(10)
+            await monitor.wait_gone(60)
             monitor.close()
         for container_id, runtime in self._made.items():
             command = [runtime, "--root", f"{self.directory}/{os.path.basename(runtime)}", "delete", "--force"]

@@ -73,7 +73,7 @@ def test_slow_client_gets_a_queue_then_a_note_and_then_what_is_new(server: Serve
             received.append(slow.recv(65536))
             server.turn()
         server.server.broadcast(STDOUT, b"new")
-        slow.settimeout(1)
+        slow.settimeout(60)
         while received[-1] != b"\x02new":
             received.append(slow.recv(65536))
         note = received[-2]

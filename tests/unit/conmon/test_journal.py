@@ -15,7 +15,7 @@ from crio.conmon.journal import Journal
 def receiver(tmp_path: Path) -> Iterator[socket.socket]:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
         sock.bind(str(tmp_path / "journal"))
-        sock.settimeout(5)
+        sock.settimeout(60)
         yield sock
 
 

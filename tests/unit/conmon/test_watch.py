@@ -45,7 +45,7 @@ async def test_adoption_of_a_running_and_of_an_ended_container(bed: Bed) -> None
     assert again.exited is None
     await again.close_stdin()
     assert (await again.wait()).exit_code == 0
-    await ended.wait_gone(10)
+    await ended.wait_gone(60)
     late = await Monitor.connect(ended.id, ended.bundle)
     assert late.exited == await ended.wait()
     assert (late.pid, late.monitor_pid) == (ended.pid, 0)
@@ -54,7 +54,7 @@ async def test_adoption_of_a_running_and_of_an_ended_container(bed: Bed) -> None
 async def test_adoption_of_a_container_whose_monitor_was_killed(bed: Bed) -> None:
     monitor = await bed.create(["sleep", "1000"])
     os.kill(monitor.monitor_pid, signal.SIGKILL)
-    await monitor.wait_gone(10)
+    await monitor.wait_gone(60)
     lost = await Monitor.connect(monitor.id, monitor.bundle)
     assert lost.exited == ExitRecord.lost()
     assert lost.pid == monitor.pid
@@ -71,8 +71,8 @@ async def main():
     zygote = ZygoteClient()
     await zygote.start()
     bed = Bed(zygote, *sys.argv[2:5])
-    count = "i=0; while [ $i -lt 30 ]; do echo $i; sleep 0.02; i=$((i+1)); done; exit 9"
-    monitor = await bed.create(["sh", "-c", count])
+    count = "i=0; while [ $i -lt 30 ]; do echo $i; sleep 0.02; i=$((i+1)); done; read end; exit 9"
+    monitor = await bed.create(["sh", "-c", count], stdin=True)
     await bed.start(monitor)
     print(monitor.id, zygote.pid, flush=True)
     await asyncio.sleep(1000)
@@ -95,9 +95,10 @@ async def test_container_outlives_daemon_and_zygote(bed: Bed, rootfs: str, cgrou
     daemon.stdout.close()
     monitor = bed.adopt(await Monitor.connect(container_id, f"{directory}/{container_id}"))
     assert monitor.exited is None
+    await monitor.close_stdin()
     record = await monitor.wait()
     assert (record.exit_code, record.monitor_lost) == (9, False)
     with open(f"{directory}/{container_id}.log") as file:
         assert [line.split()[-1] for line in file] == [str(number) for number in range(30)]
-    await monitor.wait_gone(10)
+    await monitor.wait_gone(60)
     subprocess.run([bed.runtime, "--root", f"{directory}/crun", "delete", container_id], check=True)
