@@ -16,7 +16,7 @@ def run(call: Call) -> int:
     from crio.config.catalog import value_of
     from crio.config.convert import to_toml
     from crio.config.printer import explain
-    from crio.config.unsupported import UNSUPPORTED
+    from crio.config.unsupported import note
 
     loaded = load(call.global_flags, check_host=False)
     defaults = default_config()
@@ -25,8 +25,8 @@ def run(call: Call) -> int:
         if number:
             print()
         print(explain(entry))
-        if entry.dotted in UNSUPPORTED:
-            print(f"Note:     no effect yet: {UNSUPPORTED[entry.dotted]}")
+        if remark := note(entry.dotted):
+            print(f"Note:     {remark}")
         if "*" in entry.table:
             continue
         value = value_of(loaded.config, entry)

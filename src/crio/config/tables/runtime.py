@@ -202,7 +202,12 @@ class Runtime(Struct, frozen=True):
         ),
     ] = True
     enable_pod_events: Annotated[
-        bool, Key("Serve container events to the kubelet (GetContainerEvents).", RESTART, env="ENABLE_POD_EVENTS")
+        bool,
+        Key(
+            "Serve container events to the kubelet (GetContainerEvents). This daemon always does.",
+            RESTART,
+            env="ENABLE_POD_EVENTS",
+        ),
     ] = False
     hostnetwork_disable_selinux: Annotated[bool, Key("Do not confine pods with host network by SELinux.")] = True
     disable_hostport_mapping: Annotated[
