@@ -36,10 +36,12 @@ class FakeProcess:
         self.stdin, self.stdout, self.stderr = stdin, stdout, stderr
         self.code = code
         self.closed = False
+        self.awaited = asyncio.Event()
 
     async def resize(self, size: Size) -> None: ...
 
     async def wait(self) -> int:
+        self.awaited.set()
         if self.code is None:
             await asyncio.get_running_loop().create_future()
         return self.code or 0
@@ -71,7 +73,7 @@ ATTACH = CommandRequest("c", (), False, True, True, True)
 
 
 async def serve(request: CommandRequest, client: CommandStreams, thing: Any) -> None:
-    await asyncio.wait_for(serve_command(request, client, Backend(thing), Backend(thing)), 5)
+    await asyncio.wait_for(serve_command(request, client, Backend(thing), Backend(thing)), 60)
 
 
 async def test_status_comes_after_all_output_and_descriptors_are_closed() -> None:
@@ -127,7 +129,7 @@ async def test_cancelled_session_closes_the_process() -> None:
     stdout, out = os.pipe()
     process = FakeProcess(-1, stdout, code=None)
     session = asyncio.create_task(serve(EXEC, streams([]), process))
-    await asyncio.sleep(0.01)
+    await process.awaited.wait()
     session.cancel()
     await asyncio.gather(session, return_exceptions=True)
     assert process.closed

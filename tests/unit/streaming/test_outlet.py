@@ -78,7 +78,7 @@ async def test_descriptor_held_open_ends_after_the_process(pipe: tuple[int, int]
     assert not pumping.done()
     os.write(pipe[1], b"last words")
     ended.set_result(0)
-    await asyncio.wait_for(pumping, 5)
+    await asyncio.wait_for(pumping, 60)
     assert outlet.data == b"last words"
 
 

@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 import pytest
 
@@ -37,6 +38,14 @@ async def pod_server(handler: str = "echo") -> AsyncIterator[int]:
         server.close()
         for task in tasks:
             task.cancel()
+
+
+@contextmanager
+def silent_port() -> Iterator[int]:
+    """A port that nobody listens on, and that nobody can be given meanwhile."""
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        yield holder.getsockname()[1]
 
 
 async def over(bed: Bed, transport: str, port: int) -> SpdyClient:
@@ -102,11 +111,10 @@ async def test_pod_that_closes_ends_the_data_stream() -> None:
 
 async def test_port_that_nobody_listens_on_is_told_on_the_error_stream() -> None:
     async with Bed() as bed:
-        async with pod_server() as port:
-            pass
-        client = await over(bed, "spdy", port)
-        error, data = open_pair(client, port)
-        await client.read_until_ended(error, data)
+        with silent_port() as port:
+            client = await over(bed, "spdy", port)
+            error, data = open_pair(client, port)
+            await client.read_until_ended(error, data)
         assert f"error forwarding port {port} to pod pod".encode() in client.received[error]
         assert not client.closed
 
@@ -178,9 +186,8 @@ async def test_websocket_channels(protocol: str) -> None:
 
 async def test_websocket_error_channel() -> None:
     async with Bed() as bed:
-        async with pod_server() as port:
-            pass
-        client = await bed.websocket(bed.server.port_forward_url("pod", [port]), "v4.channel.k8s.io")
-        await client.read_until_closed()
+        with silent_port() as port:
+            client = await bed.websocket(bed.server.port_forward_url("pod", [port]), "v4.channel.k8s.io")
+            await client.read_until_closed()
         assert b"error forwarding port" in client.received[1]
         assert client.close_code == 1000

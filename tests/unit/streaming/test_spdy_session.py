@@ -74,7 +74,7 @@ async def test_sender_waits_for_the_window_and_ends_with_a_reset() -> None:
         assert not sending.done()
         link.client.reset(stream.id)
         with pytest.raises(ClientGone):
-            await asyncio.wait_for(sending, 5)
+            await asyncio.wait_for(sending, 60)
         assert reset == [True]
 
 
@@ -94,4 +94,4 @@ async def test_client_that_leaves_ends_the_session() -> None:
     async with Link() as link:
         await link.open()
         link.client.writer.close()
-        await asyncio.wait_for(link.running, 5)
+        await asyncio.wait_for(link.running, 60)

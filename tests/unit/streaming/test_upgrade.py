@@ -149,7 +149,7 @@ async def test_client_that_leaves_hangs_up(protocol: str) -> None:
         await command.read_text("stdout", b"ready")
         bed.writers[0].transport.abort()
         process = bed.executor.processes[0]
-        await asyncio.wait_for(process.closed.wait(), 5)
+        await asyncio.wait_for(process.closed.wait(), 60)
         assert await process.wait() == 128 + signal.SIGHUP
         while bed.server.statistics()["sessions"]:
             await asyncio.sleep(0.01)
@@ -185,7 +185,7 @@ async def test_attach_resizes_and_ends_with_its_client() -> None:
         while not bed.attacher.attachments or not bed.attacher.attachments[0].sizes:
             await asyncio.sleep(0.01)
         command.client.writer.close()
-        await asyncio.wait_for(bed.attacher.attachments[0].closed.wait(), 5)
+        await asyncio.wait_for(bed.attacher.attachments[0].closed.wait(), 60)
         assert bed.attacher.ends[0].recv(100) == b""
 
 
@@ -217,7 +217,7 @@ async def test_streams_that_do_not_come_end_the_session() -> None:
     async with Bed(creation_timeout=0.05) as bed:
         client = await bed.spdy(bed.exec_url("true"), "v4.channel.k8s.io")
         client.open("error")
-        await asyncio.wait_for(client.read_until_closed(), 5)
+        await asyncio.wait_for(client.read_until_closed(), 60)
         assert bed.executor.processes == []
 
 
@@ -235,7 +235,7 @@ async def test_idle_session_is_closed() -> None:
     async with Bed(idle_timeout=0.2) as bed:
         for protocol in ("spdy:v4.channel.k8s.io", "v5.channel.k8s.io"):
             command = await start(bed, protocol, bed.exec_url("sleep", "60"), "stdout", "stderr")
-            await asyncio.wait_for(command.client.read_until_closed(), 5)
+            await asyncio.wait_for(command.client.read_until_closed(), 60)
 
 
 async def test_ping_is_answered_in_both_protocols() -> None:

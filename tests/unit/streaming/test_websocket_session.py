@@ -64,7 +64,7 @@ class Link:
         """A ping that comes back shows that everything before it was taken."""
         self.client.connection.ping(b"settle")
         self.client.writer.write(self.client.connection.take_output())
-        await asyncio.wait_for(self.client.reader.readuntil(b"settle"), 5)
+        await asyncio.wait_for(self.client.reader.readuntil(b"settle"), 60)
 
 
 async def test_channel_byte_may_come_in_any_fragment() -> None:
@@ -108,14 +108,14 @@ async def test_base64_messages() -> None:
 async def test_message_that_is_not_base64_ends_the_session() -> None:
     async with Link(4, base64=True) as link:
         link.frame(0x80 | TEXT, b"0!!!")
-        await asyncio.wait_for(link.running, 5)
+        await asyncio.wait_for(link.running, 60)
 
 
 async def test_close_of_the_client_is_answered() -> None:
     async with Link(4) as link:
         link.client.connection.close()
         link.client.writer.write(link.client.connection.take_output())
-        await asyncio.wait_for(link.running, 5)
+        await asyncio.wait_for(link.running, 60)
         data: Any = await link.client.reader.read(100)
         assert data == b"\x88\x02\x03\xe8"
 
