@@ -61,7 +61,7 @@ def _run(given: Sequence[str]) -> int:
         return 0
     command = call.path[-1]
     if not command.module:
-        raise UsageError("name a command: " + ", ".join(inner.name for inner in command.commands), call.path)
+        raise UsageError("name a command: " + ", ".join(inner.name for inner in command.shown), call.path)
     module = importlib.import_module(f"crio.cli.crio_commands.{command.module}")
     code: int = module.run(call)
     return code

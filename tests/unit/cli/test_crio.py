@@ -155,6 +155,13 @@ def test_help_lists_every_command_and_flag(capsys: pytest.CaptureFixture[str]) -
     assert by_command == by_flag
 
 
+def test_what_a_shim_publishes_is_taken_and_shown_to_nobody(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ("--address", "/run/s.sock", "publish", "--topic", "/tasks/exit", "--namespace", "default")
+    assert run(capsys, *arguments) == (0, "", "")
+    for page in (("--help",), ("completion", "bash"), ("completion", "zsh"), ("completion", "fish"), ("md",)):
+        assert "publish" not in run(capsys, *page)[1], page
+
+
 def test_the_reference_is_up_to_date(capsys: pytest.CaptureFixture[str]) -> None:
     path = Path(__file__).parents[3] / "docs" / "configuration.md"
     assert run(capsys, "markdown", "crio.conf")[1] == path.read_text()

@@ -42,6 +42,13 @@ class Command(NamedTuple):
     words: tuple[str, ...] = ()
     """What completion offers for them."""
     file_arguments: bool = False
+    hidden: bool = False
+    """It is called by programs, and left out of help, manuals and completions."""
+
+    @property
+    def shown(self) -> tuple[Command, ...]:
+        """The sub-commands for people."""
+        return tuple(command for command in self.commands if not command.hidden)
 
     def named(self, name: str) -> Command | None:
         """The sub-command of this name or alias."""

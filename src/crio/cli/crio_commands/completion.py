@@ -26,7 +26,7 @@ def script(shell: str, program: Command) -> str:
 
 def _walk(path: Sequence[Command]) -> Iterator[Sequence[Command]]:
     yield path
-    for inner in path[-1].commands:
+    for inner in path[-1].shown:
         yield from _walk((*path, inner))
 
 
@@ -53,7 +53,7 @@ def _bash(program: Command) -> Iterator[str]:
     for path in _walk((program,)):
         command = path[-1]
         key = "".join(f"/{step.name}" for step in path[1:])
-        words = [inner.name for inner in command.commands] + list(command.words)
+        words = [inner.name for inner in command.shown] + list(command.words)
         words += [dashed for flag in visible_flags(command) for dashed in _dashed(flag)]
         yield f'    "{key}") words="{" ".join(words)}"{"; files=1" if command.file_arguments else ""} ;;'
     yield "  esac"
@@ -79,7 +79,7 @@ def _fish(program: Command) -> Iterator[str]:
     for path in _walk((program,)):
         command = path[-1]
         condition = _fish_condition(path)
-        for inner in command.commands:
+        for inner in command.shown:
             yield f"complete -c {name} -n '{condition}' -a {inner.name} -d {_quoted(inner.text)}"
         if command.words:
             yield f"complete -c {name} -n '{condition}' -a '{' '.join(command.words)}'"
@@ -94,7 +94,7 @@ def _fish(program: Command) -> Iterator[str]:
 
 def _fish_condition(path: Sequence[Command]) -> str:
     seen = "; and ".join(f"__fish_seen_subcommand_from {' '.join((step.name, *step.aliases))}" for step in path[1:])
-    inner = " ".join(command.name for command in path[-1].commands)
+    inner = " ".join(command.name for command in path[-1].shown)
     unseen = f"not __fish_seen_subcommand_from {inner}" if inner else ""
     return "; and ".join(part for part in (seen, unseen) if part) or "true"
 
@@ -106,7 +106,7 @@ def _zsh(program: Command) -> Iterator[str]:
         function = "_" + "_".join(step.name for step in path)
         command = path[-1]
         yield f"{function}() {{"
-        if command.commands:
+        if command.shown:
             yield "  local state line"
         yield "  _arguments -C \\"
         for flag in visible_flags(command):
@@ -117,20 +117,20 @@ def _zsh(program: Command) -> Iterator[str]:
                     values = f"({' '.join(choice for choice in flag.choices if choice)})" if flag.choices else ""
                     action = f":{flag.value}:{values or ('_files' if flag.file else '')}"
                 yield f"    {_quoted(f'{dashed}[{text}]{action}')} \\"
-        if command.commands:
+        if command.shown:
             yield "    '1:command:->command' '*::argument:->argument'"
         elif command.words:
             yield f"    '*:argument:({' '.join(command.words)})'"
         else:
             yield "    '*:argument:_files'" if command.file_arguments else "    && return"
-        if command.commands:
+        if command.shown:
             yield '  case "$state" in'
             yield "    command) local -a commands=("
-            for inner in command.commands:
+            for inner in command.shown:
                 yield f"      {_quoted(inner.name + ':' + inner.text)}"
             yield "    ); _describe command commands ;;"
             yield '    argument) case "$line[1]" in'
-            for inner in command.commands:
+            for inner in command.shown:
                 yield f"      {'|'.join((inner.name, *inner.aliases))}) {function}_{inner.name} ;;"
             yield "    esac ;;"
             yield "  esac"

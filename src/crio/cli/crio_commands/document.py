@@ -37,7 +37,7 @@ def _crio() -> Iterator[Part]:
         "value is turned off by =false. Flags of lists may be given more than once, or with commas.",
     )
     yield Part("heading", "Commands")
-    for command in PROGRAM.commands:
+    for command in PROGRAM.shown:
         yield from _command((PROGRAM, command))
     yield Part("heading", "Global flags")
     yield from _flags(PROGRAM)
@@ -65,7 +65,7 @@ def _command(path: Sequence[Command]) -> Iterator[Part]:
     yield Part("text", f"{command.text}{aliases} {command.description}".strip())
     for flag in visible_flags(command)[:-1]:
         yield Part("term", flag_names(flag), flag.text + flag_facts(flag))
-    for inner in command.commands:
+    for inner in command.shown:
         yield from _command((*path, inner))
 
 

@@ -32,7 +32,7 @@ def usage(path: Sequence[Command]) -> str:
     """One line: how the last command of `path` is called."""
     command = path[-1]
     parts = [" ".join(step.name for step in path), "[flags]"]
-    if command.commands:
+    if command.shown:
         parts.append("[command]" if command.module else "COMMAND")
     if command.arguments:
         parts.append(command.arguments)
@@ -69,10 +69,10 @@ def _lines(path: Sequence[Command], width: int) -> Iterator[str]:
     if command.description:
         yield ""
         yield textwrap.fill(command.description, width)
-    if command.commands:
+    if command.shown:
         yield ""
         yield "Commands:"
-        for inner in command.commands:
+        for inner in command.shown:
             names = ", ".join((inner.name, *inner.aliases))
             yield f"  {names:32}{inner.text}"
     yield ""

@@ -97,7 +97,7 @@ def _store(
 def _nearest(word: str, command: Command) -> str:
     import difflib
 
-    near = difflib.get_close_matches(word, [inner.name for inner in command.commands], 1)
+    near = difflib.get_close_matches(word, [inner.name for inner in command.shown], 1)
     return f"; the nearest is {near[0]}" if near else ""
 
 

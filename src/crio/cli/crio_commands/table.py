@@ -96,6 +96,7 @@ PROCESS_FLAGS = (
         file=True,
         hidden=True,
     ),
+    Flag("address", "Address for the events of `crio publish`.", (), "address", hidden=True),
     Flag("version", "Print the version.", ("v",)),
 )
 """Global flags that are no keys of crio.conf."""
@@ -248,6 +249,13 @@ COMMANDS = (
         flags=lambda: (Flag("force", "Remove CRI-O's containers and images whatever the files say.", ("f",)),),
     ),
     Command("help", "Explain a command.", "help", ("h",), arguments="[COMMAND...]"),
+    Command(
+        "publish",
+        "Receive an event of a VM runtime's shim.",
+        "publish",
+        flags=lambda: (Flag("topic", "Kind of event.", (), "topic"), Flag("namespace", "Its namespace.", (), "name")),
+        hidden=True,
+    ),
 )
 
 PROGRAM = Command(
