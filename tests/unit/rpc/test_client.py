@@ -15,6 +15,7 @@ from crio.rpc.service import Context, service_table
 from crio.rpc.status import RpcError
 from crio.wire import hpack
 from crio.wire.http2 import HeadersReceived, Http2Connection
+from loop_clock import pass_seconds
 
 VERSION = "/runtime.v1.RuntimeService/Version"
 
@@ -28,7 +29,7 @@ def new_server() -> Server:
 
 
 async def ask(client: Client) -> str:
-    return (await client.unary(VERSION, pb.VersionRequest(version="v"), pb.VersionResponse, 5)).version
+    return (await client.unary(VERSION, pb.VersionRequest(version="v"), pb.VersionResponse, 60)).version
 
 
 async def test_nobody_there(tmp_path: Path) -> None:
@@ -98,19 +99,27 @@ async def test_server_that_speaks_something_else(tmp_path: Path) -> None:
     server.close()
 
 
-async def test_time_out_does_not_reach_what_the_caller_does_with_a_response(tmp_path: Path) -> None:
+async def test_time_out_does_not_reach_what_the_caller_does_with_a_response(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both_sent = asyncio.Event()
+
     async def events(request: Any, context: Context) -> Any:
         yield pb.ContainerEventResponse()
         yield pb.ContainerEventResponse()
-        await asyncio.sleep(60)
+        both_sent.set()
+        await asyncio.get_running_loop().create_future()
 
-    server = Server(service_table(pb.DESCRIPTOR.services_by_name["RuntimeService"], {"GetContainerEvents": events}))
+    methods = {"GetContainerEvents": events, "Version": version}
+    server = Server(service_table(pb.DESCRIPTOR.services_by_name["RuntimeService"], methods))
     await server.listen(str(tmp_path / "s"))
     async with Client(str(tmp_path / "s")) as client:
         method = "/runtime.v1.RuntimeService/GetContainerEvents"
-        stream = client.stream(method, pb.GetEventsRequest(), pb.ContainerEventResponse, 0.1)
+        stream = client.stream(method, pb.GetEventsRequest(), pb.ContainerEventResponse, 30)
         await anext(stream)
-        await asyncio.sleep(0.2)
+        await both_sent.wait()
+        await ask(client)  # its answer comes behind the second event
+        pass_seconds(monkeypatch, 31)
         await anext(stream)
         with pytest.raises(RpcError) as caught:
             await anext(stream)
@@ -124,7 +133,7 @@ async def test_a_server_that_goes_between_connection_and_call(tmp_path: Path) ->
     listener.listen()
     async with Client(str(tmp_path / "s")) as client:
         path = "/runtime.v1.RuntimeService/Version"
-        asked = asyncio.create_task(client.unary(path, pb.VersionRequest(), pb.VersionResponse, 30))
+        asked = asyncio.create_task(client.unary(path, pb.VersionRequest(), pb.VersionResponse, 60))
         # After the task has connected, and before its connection sends anything.
         asyncio.get_running_loop().call_soon(listener.close)
         with pytest.raises(RpcError, match="the server closed the connection") as caught:

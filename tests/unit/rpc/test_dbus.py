@@ -120,7 +120,7 @@ async def test_no_answer(tmp_path: Path) -> None:
 async def test_what_is_no_message_ends_the_connection(tmp_path: Path) -> None:
     async with await _server(str(tmp_path / "socket"), b"OK 1234\r\n" + b"\xff" * 16):
         connection = await DbusConnection.connect(str(tmp_path / "socket"), _ignore, bus=False)
-        await asyncio.wait_for(connection.lost.wait(), 10)
+        await asyncio.wait_for(connection.lost.wait(), 60)
         with pytest.raises(Unavailable):
             await connection.call("", PATH, BUS, "ListNames")
     assert os.path.exists(tmp_path)

@@ -56,7 +56,7 @@ class Wire:
     async def status(self) -> dict[str, str]:
         """The headers that end a stream."""
         while True:
-            data = await asyncio.wait_for(self.reader.read(65536), 5)
+            data = await asyncio.wait_for(self.reader.read(65536), 60)
             assert data, "the connection was closed"
             for event in self.http2.feed(data):
                 match event:

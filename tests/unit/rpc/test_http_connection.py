@@ -71,7 +71,7 @@ async def test_client_that_leaves_cancels_its_request(tmp_path: Path) -> None:
     writer.write(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
     await started.wait()
     writer.close()
-    await asyncio.wait_for(cancelled.wait(), 5)
+    await asyncio.wait_for(cancelled.wait(), 60)
     await server.stop(0)
 
 
@@ -85,7 +85,7 @@ async def test_many_requests_at_once_are_answered_in_order(tmp_path: Path) -> No
     writer.write(b"".join(requests))
     answers = b""
     while not answers.endswith(b"/4999;"):
-        answers += await asyncio.wait_for(reader.read(65536), 10)
+        answers += await asyncio.wait_for(reader.read(65536), 60)
     assert [int(number) for number in re.findall(rb"/(\d+);", answers)] == list(range(5000))
     writer.close()
     await server.stop(0)
@@ -98,7 +98,7 @@ async def test_stop_closes_idle_connections(tmp_path: Path, idle: bool) -> None:
         writer.write(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
         await reader.readuntil(b"GET")
     await server.stop(1)
-    rest: Any = await asyncio.wait_for(reader.read(), 5)
+    rest: Any = await asyncio.wait_for(reader.read(), 60)
     assert rest == b""
     writer.close()
 
@@ -119,7 +119,7 @@ async def test_connection_that_began_as_http_1_never_becomes_grpc(tmp_path: Path
     """Both are served on one socket: nothing may be smuggled from the one into the other."""
     server, reader, writer = await serve(tmp_path, hello)
     writer.write(data + b"GET /b HTTP/1.0\r\n\r\n")
-    answer = await asyncio.wait_for(reader.read(), 10)
+    answer = await asyncio.wait_for(reader.read(), 60)
     assert answer.startswith(b"HTTP/1.1 200 ")
     assert b"HTTP/1.1 101" not in answer
     assert b"\0\0" not in answer

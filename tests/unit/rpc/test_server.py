@@ -20,6 +20,7 @@ from crio.rpc.service import Context, Method, service_table
 from crio.rpc.status import RpcError, status_of
 from crio.wire.http1 import Request, Response, ResponseReader, encode_request
 from crio.wire.http2 import PREFACE, ErrorCode, Http2Connection, StreamReset
+from loop_clock import pass_seconds
 
 SERVICE = "/runtime.v1.RuntimeService/"
 
@@ -102,7 +103,7 @@ class Bed:
 
     async def version(self, client: Client | None = None, **options: Any) -> str:
         request = pb.VersionRequest(version="v1")
-        response = await (client or self.client).unary(f"{SERVICE}Version", request, pb.VersionResponse, 5, **options)
+        response = await (client or self.client).unary(f"{SERVICE}Version", request, pb.VersionResponse, 60, **options)
         return response.version
 
     async def calls_end(self) -> None:
@@ -125,14 +126,14 @@ async def test_unary_call_with_context(tmp_path: Path) -> None:
         assert first.peer is not None
         assert (first.peer.pid, first.peer.uid) == (os.getpid(), os.getuid())
         assert first.deadline is not None
-        assert first.deadline <= asyncio.get_running_loop().time() + 5
+        assert first.deadline <= asyncio.get_running_loop().time() + 60
 
 
 async def test_errors_become_statuses(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     async with Bed(tmp_path) as bed:
         with pytest.raises(RpcError) as caught:
             await bed.client.unary(
-                f"{SERVICE}ContainerStatus", pb.ContainerStatusRequest(), pb.ContainerStatusResponse, 5
+                f"{SERVICE}ContainerStatus", pb.ContainerStatusRequest(), pb.ContainerStatusResponse, 60
             )
         assert (caught.value.code, caught.value.message) == (
             Code.NOT_FOUND,
@@ -140,7 +141,7 @@ async def test_errors_become_statuses(tmp_path: Path, caplog: pytest.LogCaptureF
         )
         assert caplog.records == []
         with pytest.raises(RpcError) as caught:
-            await bed.client.unary(f"{SERVICE}RunPodSandbox", pb.RunPodSandboxRequest(), pb.RunPodSandboxResponse, 5)
+            await bed.client.unary(f"{SERVICE}RunPodSandbox", pb.RunPodSandboxRequest(), pb.RunPodSandboxResponse, 60)
         assert (caught.value.code, caught.value.message) == (
             Code.INTERNAL,
             "internal error: ValueError: secret of ours",
@@ -159,7 +160,7 @@ async def test_errors_become_statuses(tmp_path: Path, caplog: pytest.LogCaptureF
 async def test_unknown_method_or_service_is_unimplemented(tmp_path: Path, method: str, text: str) -> None:
     async with Bed(tmp_path) as bed:
         with pytest.raises(RpcError) as caught:
-            await bed.client.unary(method, pb.StatusRequest(), pb.StatusResponse, 5)
+            await bed.client.unary(method, pb.StatusRequest(), pb.StatusResponse, 60)
         assert (caught.value.code, caught.value.message) == (Code.UNIMPLEMENTED, text)
 
 
@@ -178,17 +179,20 @@ async def test_leaving_a_stream_ends_its_generator(tmp_path: Path) -> None:
         stream = bed.client.stream(f"{SERVICE}GetContainerEvents", pb.GetEventsRequest(), pb.ContainerEventResponse)
         assert (await anext(stream)).container_id == "0"
         await stream.aclose()
-        await asyncio.wait_for(bed.runtime.closed.wait(), 5)
+        await asyncio.wait_for(bed.runtime.closed.wait(), 60)
         await bed.calls_end()
 
 
-async def test_deadline_cancels_the_handler(tmp_path: Path) -> None:
+async def test_deadline_cancels_the_handler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with Bed(tmp_path) as bed:
         request = pb.StopContainerRequest()
+        call = asyncio.create_task(bed.client.unary(f"{SERVICE}StopContainer", request, pb.StopContainerResponse, 30))
+        await bed.runtime.waiting.wait()
+        pass_seconds(monkeypatch, 31)
         with pytest.raises(RpcError) as caught:
-            await bed.client.unary(f"{SERVICE}StopContainer", request, pb.StopContainerResponse, 0.05)
+            await call
         assert caught.value.code is Code.DEADLINE_EXCEEDED
-        await asyncio.wait_for(bed.runtime.cancelled.wait(), 5)
+        await asyncio.wait_for(bed.runtime.cancelled.wait(), 60)
 
 
 async def test_lost_connection_cancels_the_handler(tmp_path: Path) -> None:
@@ -197,7 +201,7 @@ async def test_lost_connection_cancels_the_handler(tmp_path: Path) -> None:
         call = asyncio.create_task(bed.client.unary(f"{SERVICE}StopContainer", request, pb.StopContainerResponse))
         await bed.runtime.waiting.wait()
         await bed.client.close()
-        await asyncio.wait_for(bed.runtime.cancelled.wait(), 5)
+        await asyncio.wait_for(bed.runtime.cancelled.wait(), 60)
         with pytest.raises(RpcError):
             await call
 
@@ -207,7 +211,7 @@ async def test_graceful_stop_answers_what_runs_and_refuses_what_is_new(tmp_path:
         request = pb.StopContainerRequest()
         call = asyncio.create_task(bed.client.unary(f"{SERVICE}StopContainer", request, pb.StopContainerResponse))
         await bed.runtime.waiting.wait()
-        stop = asyncio.create_task(bed.server.stop(5))
+        stop = asyncio.create_task(bed.server.stop(60))
         await asyncio.sleep(0)
         assert not os.path.exists(bed.path)
         with pytest.raises(RpcError) as caught:
@@ -235,7 +239,7 @@ async def test_large_messages_both_ways(tmp_path: Path) -> None:
     async with Bed(tmp_path) as bed:
         text = "x" * 5_000
         request = pb.ExecSyncRequest(cmd=[text, "y" * 10_000_000])
-        response = await bed.client.unary(f"{SERVICE}ExecSync", request, pb.ExecSyncResponse, 30)
+        response = await bed.client.unary(f"{SERVICE}ExecSync", request, pb.ExecSyncResponse, 60)
         assert response.stdout == text.encode() * 1000
         assert bed.server.statistics()["receiving_bytes"] == 0
 
@@ -245,7 +249,7 @@ async def test_message_limits(tmp_path: Path) -> None:
         for command in ("z" * 20_000, "z" * 11):
             request = pb.ExecSyncRequest(cmd=[command])
             with pytest.raises(RpcError) as caught:
-                await bed.client.unary(f"{SERVICE}ExecSync", request, pb.ExecSyncResponse, 5)
+                await bed.client.unary(f"{SERVICE}ExecSync", request, pb.ExecSyncResponse, 60)
             assert caught.value.code is Code.RESOURCE_EXHAUSTED
         assert await bed.version() == "v1"
         assert bed.server.statistics()["receiving_bytes"] == 0
@@ -288,19 +292,19 @@ def call_grpcio(path: str) -> dict[str, Any]:
         version = channel.unary_unary(
             f"{SERVICE}Version", pb.VersionRequest.SerializeToString, pb.VersionResponse.FromString
         )
-        seen["versions"] = {version(pb.VersionRequest(version=str(n)), timeout=5).version for n in range(50)}
-        futures = [version.future(pb.VersionRequest(version="p"), timeout=5) for _ in range(100)]
+        seen["versions"] = {version(pb.VersionRequest(version=str(n)), timeout=60).version for n in range(50)}
+        futures = [version.future(pb.VersionRequest(version="p"), timeout=60) for _ in range(100)]
         seen["parallel"] = {future.result().version for future in futures}
         big = channel.unary_unary(
             f"{SERVICE}ExecSync", pb.ExecSyncRequest.SerializeToString, pb.ExecSyncResponse.FromString
         )
-        seen["big"] = len(big(pb.ExecSyncRequest(cmd=["ab", "z" * 3_000_000]), timeout=20).stdout)
-        for name in ("ContainerStatus", "Status", "StopContainer"):
+        seen["big"] = len(big(pb.ExecSyncRequest(cmd=["ab", "z" * 3_000_000]), timeout=60).stdout)
+        for name, timeout in (("ContainerStatus", 60), ("Status", 60), ("StopContainer", 0.3)):
             with pytest.raises(grpc.RpcError) as caught:
-                channel.unary_unary(f"{SERVICE}{name}", bytes, bytes)(b"", timeout=0.3)
+                channel.unary_unary(f"{SERVICE}{name}", bytes, bytes)(b"", timeout=timeout)
             seen[name] = (caught.value.code(), caught.value.details())
         with pytest.raises(grpc.RpcError) as caught:
-            channel.unary_unary(f"{SERVICE}ExecSync", bytes, bytes)(b"\xff\xff", timeout=5)
+            channel.unary_unary(f"{SERVICE}ExecSync", bytes, bytes)(b"\xff\xff", timeout=60)
         seen["malformed"] = caught.value.code()
         events = channel.unary_stream(
             f"{SERVICE}GetContainerEvents", pb.GetEventsRequest.SerializeToString, pb.ContainerEventResponse.FromString
@@ -321,7 +325,7 @@ async def test_grpcio_client(tmp_path: Path) -> None:
         assert seen["StopContainer"][0] is grpc.StatusCode.DEADLINE_EXCEEDED
         assert seen["malformed"] is grpc.StatusCode.INTERNAL
         assert seen["events"] == ["0", "1", "2"]
-        await asyncio.wait_for(bed.runtime.closed.wait(), 5)
+        await asyncio.wait_for(bed.runtime.closed.wait(), 60)
 
 
 async def test_http_is_served_beside_grpc(tmp_path: Path) -> None:
@@ -403,7 +407,7 @@ async def test_client_that_never_reads_is_dropped(tmp_path: Path) -> None:
                 client.ping(bytes(8))
             pings = client.take_output()
             with pytest.raises((BrokenPipeError, ConnectionResetError)):
-                await asyncio.wait_for(loop.sock_sendall(rude, pings * 100), 30)
+                await asyncio.wait_for(loop.sock_sendall(rude, pings * 100), 60)
 
 
 async def test_response_waits_for_a_slow_reader_and_is_cancelled_by_its_deadline(tmp_path: Path) -> None:
@@ -416,7 +420,7 @@ async def test_response_waits_for_a_slow_reader_and_is_cancelled_by_its_deadline
         _, writer = await asyncio.open_unix_connection(bed.path, limit=1024)
         writer.write(client.take_output())
         await asyncio.sleep(0.1)
-        await asyncio.wait_for(bed.calls_end(), 5)
+        await asyncio.wait_for(bed.calls_end(), 60)
         writer.close()
 
 
