@@ -100,6 +100,7 @@ async def run(
     start_new_session: bool = False,
     interrupt: Callable[[], Awaitable[object]] | None = None,
     cpus: Collection[int] = (),
+    executable: str | None = None,
 ) -> Completed:
     """Run a program to its end and return its exit code and output.
 
@@ -108,13 +109,14 @@ async def run(
     session if `start_new_session`), ProcessFailed on a non-zero end unless `check` is false, OSError if the program
     cannot be started. Cancelling kills the child and waits for it. Where the child would leave something behind if it
     were killed at once, `interrupt` is called before, and should make it end by itself. `cpus`, if given, are the only
-    ones that the child may run on.
+    ones that the child may run on. `executable` is what is run instead of `argv[0]`, which remains its name.
     """
     if log.isEnabledFor(logging.DEBUG):
         log.debug("+ %s", shlex.join(argv))
     with _on_cpus(cpus):
         child = subprocess.Popen(
             argv,
+            executable=executable,
             env=env,
             cwd=cwd,
             stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
@@ -156,12 +158,13 @@ def spawn(
     *,
     env: Mapping[str, str] = DEFAULT_ENV,
     cpus: Collection[int] = (),
+    executable: str | None = None,
 ) -> subprocess.Popen[bytes]:
-    """Start a program with three descriptors as its streams, and leave it to the caller. OSError."""
+    """Start a program with three descriptors as its streams, and leave it to the caller. OSError. Else as `run`."""
     if log.isEnabledFor(logging.DEBUG):
         log.debug("+ %s", shlex.join(argv))
     with _on_cpus(cpus):
-        return subprocess.Popen(argv, env=env, stdin=stdio[0], stdout=stdio[1], stderr=stdio[2])
+        return subprocess.Popen(argv, executable=executable, env=env, stdin=stdio[0], stdout=stdio[1], stderr=stdio[2])
 
 
 @contextlib.contextmanager

@@ -71,16 +71,19 @@ class ZygoteClient:
         self._stopped = True
         await self._clear()
 
-    async def create(self, spec: MonitorSpec, on_forked: Callable[[int], Awaitable[None]] | None = None) -> Monitor:
+    async def create(
+        self, spec: MonitorSpec, on_forked: Callable[[int], Awaitable[None]] | None = None, *, program: int = -1
+    ) -> Monitor:
         """Create the container under a new monitor: when this returns, the runtime's `create` has succeeded.
 
-        `on_forked(monitor_pid)` is awaited before the runtime is run, e.g. to put the monitor into a systemd scope.
+        `program` is the runtime's file, if it is not to be run by its path; the caller's. `on_forked(monitor_pid)` is
+        awaited before the runtime is run, e.g. to put the monitor into a systemd scope.
         Raises RuntimeFailed with what the runtime said, RuntimeTimeout, MonitorUnavailable, Internal. After an error or
         a cancellation nothing runs any more, but the runtime may have to be told to `delete --force`.
         """
         # Without its id: the kubelet makes an event of each message, and counts those that are alike.
         what = "create container"
-        asker, answer = await self._ask_for_monitor(spec, hold=on_forked is not None)
+        asker, answer = await self._ask_for_monitor(spec, program, hold=on_forked is not None)
         try:
             if on_forked is not None and answer.verb == "forked":
                 await on_forked(answer.number("monitor_pid"))
@@ -97,10 +100,10 @@ class ZygoteClient:
         finally:
             asker.close()
 
-    async def _ask_for_monitor(self, spec: MonitorSpec, *, hold: bool) -> tuple[Connection, Packet]:
+    async def _ask_for_monitor(self, spec: MonitorSpec, program: int, *, hold: bool) -> tuple[Connection, Packet]:
         """The connection to the monitor's starter, and its first answer."""
         for last in (False, True):
-            asker = await self._request(spec.packet(hold=hold), (), self._requests)
+            asker = await self._request(spec.packet(hold=hold), _given(program), self._requests)
             try:
                 return asker, await self._answer(asker, _START_TIMEOUT if hold else spec.timeout + _GRACE)
             except MonitorUnavailable:
@@ -113,10 +116,10 @@ class ZygoteClient:
                 raise
         raise AssertionError("unreachable")
 
-    async def _ask_for_exec(self, spec: ExecSpec, stdio: Sequence[int]) -> Connection:
+    async def _ask_for_exec(self, spec: ExecSpec, fds: Sequence[int]) -> Connection:
         """The connection to a monitor that is there. Asked for twice if it is killed before it has done anything."""
         for last in (False, True):
-            session = await self._request(spec.packet(), stdio, self._control)
+            session = await self._request(spec.packet(), fds, self._control)
             try:
                 answer = await self._answer(session, _START_TIMEOUT)
                 answer.close()
@@ -130,12 +133,13 @@ class ZygoteClient:
                 raise
         raise AssertionError("unreachable")
 
-    async def exec(self, spec: ExecSpec, stdio: Sequence[int] = ()) -> ExecProcess:
+    async def exec(self, spec: ExecSpec, stdio: Sequence[int] = (), *, program: int = -1) -> ExecProcess:
         """Start a process in a container. `stdio` are the three files for it if it has no terminal; the caller's still.
 
-        Raises as `create`. Without a terminal the runtime's own words are in the pipe of the third file.
+        `program` and what is raised as for `create`. Without a terminal the runtime's own words are in the pipe of the
+        third file.
         """
-        session = await self._ask_for_exec(spec, stdio)
+        session = await self._ask_for_exec(spec, (*stdio, *_given(program)))
         try:
             answer = await self._answer(session, spec.timeout + _GRACE)
             if answer.verb != "started" or not answer.fds:
@@ -253,6 +257,10 @@ class ZygoteClient:
                 await asyncio.wait_for(wait_pid_exit(child), _GRACE)
             except TimeoutError:
                 await kill_and_reap(child)
+
+
+def _given(fd: int) -> Sequence[int]:
+    return (fd,) if fd >= 0 else ()
 
 
 async def _send(sock: socket.socket, packet: bytes, fds: Sequence[int]) -> None:

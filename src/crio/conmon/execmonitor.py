@@ -82,12 +82,14 @@ class ExecMonitor:
             argv = console.in_argv(argv)
             error_read, error_write = os.pipe2(os.O_CLOEXEC)
             stdio = (0, 1, error_write)
+            program = spec.fds[0] if spec.fds else -1
         else:
-            if len(spec.fds) != 3:
+            if len(spec.fds) < 3:
                 raise LaunchFailed("the request for an exec without a terminal has not three files")
             stdio = (spec.fds[0], spec.fds[1], spec.fds[2])
-        launch.spawn(argv, environment(spec.many("env")), stdio)
-        for fd in set(stdio) - {0, 1, 2}:
+            program = spec.fds[3] if len(spec.fds) > 3 else -1
+        launch.spawn(argv, environment(spec.many("env")), stdio, program)
+        for fd in {program, *stdio} - {-1, 0, 1, 2}:
             os.close(fd)
         self._loop.add(self._session.fileno(), READ, lambda _events: self._life_line(launch))
         pid_file = spec.text("pid_file")

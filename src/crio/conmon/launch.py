@@ -107,12 +107,15 @@ class Launch:
         self._ended = False
         self.aborted = False
 
-    def spawn(self, argv: list[str], env: Mapping[str, str], stdio: tuple[int, int, int]) -> None:
-        """Start the runtime with the three descriptors as its stdio, default signals and a process group of its own."""
+    def spawn(self, argv: list[str], env: Mapping[str, str], stdio: tuple[int, int, int], program: int = -1) -> None:
+        """Start the runtime with the three descriptors as its stdio, default signals and a process group of its own.
+
+        `program` is its file if it is not to be opened by its path; the caller's.
+        """
         actions = [(os.POSIX_SPAWN_DUP2, fd, target) for target, fd in enumerate(stdio)]
         try:
             self._pid = os.posix_spawn(
-                argv[0],
+                f"/proc/self/fd/{program}" if program >= 0 else argv[0],
                 argv,
                 env,
                 file_actions=actions,

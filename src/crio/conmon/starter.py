@@ -81,6 +81,7 @@ class Starter:
         if not fds:
             return
         self._asker = socket.socket(fileno=fds[0])
+        self._program = fds[1] if len(fds) > 1 else -1
         try:
             self._spec = spec = decode(self._request)
             self._bundle = spec.text("bundle")
@@ -116,6 +117,7 @@ class Starter:
             argv,
             environment(spec.many("env")),
             (stdin if has_stdin and not terminal else 0, 1 if terminal else stdout, stderr),
+            self._program,
         )
         os.close(stderr)
         # From here on everything happens while the runtime works.

@@ -51,6 +51,7 @@ from crio.image.restore import with_restore
 from crio.image.service import ImageService
 from crio.linux.cgroup import CgroupFs
 from crio.linux.pidfd import kill_process, start_time
+from crio.runtime.driver import OciRuntime
 from crio.runtime.handlers import Runtimes
 from crio.sandbox.annotations import of_image, of_pod
 from crio.sandbox.files import let_in
@@ -227,13 +228,16 @@ class ContainerMaker:
 
     async def _create_under_monitor(self, container: Container) -> Monitor:
         """The runtime's create. A monitor that is killed before it has answered is replaced, once."""
-        spec = self._monitor_spec(container)
-        try:
-            return await self._zygote.create(spec)
-        except MonitorGone as error:
-            log.warning("container %s is created again, its monitor ended early: %s", container.short_id, error.message)
-            await self.runtimes.get(container.record.handler).delete(container.id, force=True)
-            return await self._zygote.create(spec)
+        runtime = self.runtimes.get(container.record.handler)
+        with runtime.program.lent() as program:
+            spec = self._monitor_spec(container, runtime)
+            try:
+                return await self._zygote.create(spec, program=program)
+            except MonitorGone as error:
+                why = error.message
+                log.warning("container %s is created again, its monitor ended early: %s", container.short_id, why)
+                await runtime.delete(container.id, force=True)
+                return await self._zygote.create(spec, program=program)
 
     async def _rootfs(self, sandbox: Sandbox, container: Container, image: ImageInfo) -> str:
         """The mounted root file system. A layer that the disk has lost is fetched again, once."""
@@ -303,10 +307,9 @@ class ContainerMaker:
         record.stop_signal_value = int(plan.stop_signal.value)
         record.mounts = [mount.SerializeToString() for mount in plan.volumes]
 
-    def _monitor_spec(self, container: Container) -> MonitorSpec:
+    def _monitor_spec(self, container: Container, runtime: OciRuntime) -> MonitorSpec:
         record, config = container.record, self._config()
         handler = config.runtime.runtimes[record.handler]
-        runtime = self.runtimes.get(record.handler)
         request = container.config
         return MonitorSpec(
             id=record.id,
@@ -315,6 +318,7 @@ class ContainerMaker:
             runtime_path=runtime.path,
             runtime_root=runtime.root,
             runtime_args=runtime.global_arguments,
+            env=runtime.program.env,
             create_args=["--no-pivot"] if config.runtime.no_pivot else [],
             log_path=record.log_path or None,
             terminal=request.tty,

@@ -146,16 +146,18 @@ class Execs:
         files = ExecFiles(container.directory, command, terminal=tty, cpus=cpus)
         console = ["--console-socket", CONSOLE_PLACEHOLDER] if tty else []
         arguments = ["--detach", "--process", files.process, "--pid-file", files.pid, *console, container.id]
-        spec = ExecSpec(
-            argv=runtime.command("exec", *arguments),
-            pid_file=files.pid,
-            directory=container.directory,
-            terminal=tty,
-            cgroup_paths=self._containers.group_directories(container) if runtime.exec_monitor_in_group else (),
-            cpus=cpus,
-        )
         try:
-            return await self._zygote.exec(spec, stdio)
+            with runtime.program.lent() as program:
+                spec = ExecSpec(
+                    argv=runtime.command("exec", *arguments),
+                    pid_file=files.pid,
+                    directory=container.directory,
+                    terminal=tty,
+                    env=runtime.program.env,
+                    cgroup_paths=self._containers.group_directories(container) if runtime.exec_monitor_in_group else (),
+                    cpus=cpus,
+                )
+                return await self._zygote.exec(spec, stdio, program=program)
         finally:
             files.remove()
 

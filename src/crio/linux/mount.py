@@ -46,6 +46,7 @@ OPEN_TREE_CLOEXEC = os.O_CLOEXEC
 MOVE_MOUNT_F_EMPTY_PATH = 0x4
 MOVE_MOUNT_T_EMPTY_PATH = 0x40
 
+_MOUNT_ATTR_RDONLY = 0x1
 _MOUNT_ATTR_IDMAP = 0x100000
 
 FSOPEN_CLOEXEC = 1
@@ -136,7 +137,10 @@ def mount_setattr(dir_fd: int, path: str, *, userns_fd: int, recursive: bool = F
 
     The mount must be detached (`open_tree` with OPEN_TREE_CLONE). An empty path means the descriptor itself.
     """
-    attributes = _MountAttr(attr_set=_MOUNT_ATTR_IDMAP, userns_fd=userns_fd)
+    _set_attributes(dir_fd, path, _MountAttr(attr_set=_MOUNT_ATTR_IDMAP, userns_fd=userns_fd), recursive=recursive)
+
+
+def _set_attributes(dir_fd: int, path: str, attributes: _MountAttr, *, recursive: bool = False) -> None:
     flags = (AT_RECURSIVE if recursive else 0) | (0 if path else AT_EMPTY_PATH)
     result = libc.syscall(
         ctypes.c_long(_MOUNT_SETATTR),
@@ -164,6 +168,20 @@ def clone_tree_idmapped(path: str, userns_fd: int, *, recursive: bool = False) -
     tree = open_tree(AT_FDCWD, path, flags)
     try:
         mount_setattr(tree, "", userns_fd=userns_fd, recursive=recursive)
+    except BaseException:
+        os.close(tree)
+        raise
+    return tree
+
+
+def clone_read_only(path: str) -> int:
+    """A detached copy of the mount at `path`, or of the file there alone, that nothing can be changed through.
+
+    It is in no namespace, so it vanishes with its last descriptor and the last process that runs from it. Linux 5.12.
+    """
+    tree = open_tree(AT_FDCWD, path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC)
+    try:
+        _set_attributes(tree, "", _MountAttr(attr_set=_MOUNT_ATTR_RDONLY))
     except BaseException:
         os.close(tree)
         raise

@@ -14,6 +14,7 @@ from crio.base.jsontext import UNREADABLE
 from crio.base.process import Completed, ProcessTimeout, run
 from crio.conmon.errors import RuntimeFailed, RuntimeTimeout, sentence
 from crio.runtime.features import Features, known_of_crun, parse_features
+from crio.runtime.program import Program
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +44,7 @@ class OciRuntime:
         self.root = root
         self.global_arguments: Sequence[str] = ["--systemd-cgroup"] if systemd_cgroup else []
         self.is_crun = os.path.basename(path) == "crun"
+        self.program = Program(path, protect=self.is_crun)
         self.hands_down_streams = self.is_crun
         """Whether `exec` gives its own standard streams to the command. Others copy, and then wait for all who hold
         the command's streams open, not only for the command."""
@@ -100,11 +102,11 @@ class OciRuntime:
         """What the runtime can do, asked once. One that cannot tell is taken to do the least."""
         if self._features is None:
             try:
-                done = await run([self.path, "features"], timeout=_PROBE_TIMEOUT, check=False)
+                done = await self._first_call("features")
                 if done.returncode == 0:
                     self._features = parse_features(done.stdout, seccomp_program=self.is_crun)
                 elif self.is_crun:
-                    done = await run([self.path, "--version"], timeout=_PROBE_TIMEOUT, check=False)
+                    done = await self._first_call("--version")
                     self._features = known_of_crun(done.stdout)
                 else:
                     self._features = Features()
@@ -112,6 +114,17 @@ class OciRuntime:
                 log.warning("cannot ask %s for its features: %s", self.path, error)
                 self._features = Features()
         return self._features
+
+    async def _first_call(self, argument: str) -> Completed:
+        argv = [self.path, argument]
+        try:
+            executable = self.program.executable()
+            return await run(argv, timeout=_PROBE_TIMEOUT, check=False, executable=executable, env=self.program.env)
+        except OSError:
+            # Something on this machine forbids to run what has no place in the file tree.
+            if not self.program.give_up():
+                raise
+            return await run(argv, timeout=_PROBE_TIMEOUT, check=False)
 
     def command(self, verb: str, *arguments: str) -> list[str]:
         """A whole command line."""
@@ -124,7 +137,15 @@ class OciRuntime:
         begin = time.perf_counter()
         failed = True
         try:
-            done = await run(self.command(verb, *arguments), timeout=_CALL_TIMEOUT, stdin=stdin, check=False)
+            executable = self.program.executable()
+            done = await run(
+                self.command(verb, *arguments),
+                timeout=_CALL_TIMEOUT,
+                stdin=stdin,
+                check=False,
+                executable=executable,
+                env=self.program.env,
+            )
             failed = done.returncode != 0
         except ProcessTimeout:
             raise RuntimeTimeout(

@@ -52,10 +52,18 @@ async def exec_sync(
     async def kill_command() -> None:
         await kill_started(files.read_pid())
 
+    executable = runtime.program.executable()
     try:
         # The runtime must outlive the command: it is the command's parent, and nobody else would reap it.
         done = await run(
-            argv, timeout=timeout or _FOREVER, max_output=MAX_OUTPUT, check=False, interrupt=kill_command, cpus=cpus
+            argv,
+            timeout=timeout or _FOREVER,
+            max_output=MAX_OUTPUT,
+            check=False,
+            interrupt=kill_command,
+            cpus=cpus,
+            executable=executable,
+            env=runtime.program.env,
         )
         started = files.read_pid() != 0
     except BaseException as error:
@@ -114,8 +122,9 @@ async def exec_attached(
     what = f"execute {command[0]!r} in container {container_id[:12]}"
     files = ExecFiles(bundle, command, terminal=False, cpus=cpus)
     argv = runtime.command("exec", "--process", files.process, "--pid-file", files.pid, container_id)
+    executable = runtime.program.executable()
     try:
-        child = spawn(argv, stdio, cpus=cpus)
+        child = spawn(argv, stdio, cpus=cpus, executable=executable, env=runtime.program.env)
     except OSError as error:
         files.remove()
         raise RuntimeFailed(what, runtime.name, f"cannot run {runtime.path}: {error.strerror}") from None

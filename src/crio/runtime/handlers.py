@@ -37,6 +37,8 @@ class Runtimes:
                 f"cannot use default_runtime {default!r}: its runtime_type is "
                 f"{config.runtimes[default].runtime_type!r}, and only oci is there in this release"
             )
+        for former in self._runtimes.values():
+            former.program.close()
         self._former = {**self._former, **self._runtimes}
         self._runtimes = runtimes
         self.default_name = default
