@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import ssl
 import threading
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -27,7 +26,9 @@ class Fault:
     extra_length: int = 0
     """Say (and send) so many bytes more than there are, or (say) fewer."""
     pause: float = 0.0
-    """Seconds between pieces of the body."""
+    """Seconds between pieces of the body, unless the proxy is `released`."""
+    hold_after: int = -1
+    """Send no more after so many bytes of the body until the proxy is `released`."""
     piece: int = 1 << 20
     ignore_range: bool = False
     times: int = 1
@@ -52,18 +53,22 @@ class FaultProxy:
     faults: dict[str, list[Fault]] = field(default_factory=dict)
     """By a part of the path: faults in the order in which they happen."""
     seen: list[Seen] = field(default_factory=list)
+    released: threading.Event = field(default_factory=threading.Event)
+    """Set: nothing is slow any more."""
+    _taking: threading.Lock = field(default_factory=threading.Lock)
 
     def paths(self, part: str = "") -> list[str]:
         return [request.path for request in self.seen if part in request.path]
 
     def take(self, path: str) -> Fault | None:
-        for part, faults in self.faults.items():
-            while part in path and faults:
-                if faults[0].times <= 0:
-                    faults.pop(0)
-                    continue
-                faults[0].times -= 1
-                return faults[0]
+        with self._taking:
+            for part, faults in self.faults.items():
+                while part in path and faults:
+                    if faults[0].times <= 0:
+                        faults.pop(0)
+                        continue
+                    faults[0].times -= 1
+                    return faults[0]
         return None
 
 
@@ -83,6 +88,7 @@ def fault_proxy(upstream: str = "", certificate: tuple[str, str] | None = None) 
     try:
         yield proxy
     finally:
+        proxy.released.set()
         server.shutdown()
         server.server_close()
         thread.join()
@@ -142,11 +148,15 @@ class _Handler(BaseHTTPRequestHandler):
                 self.send_header(name, value)
             self.end_headers()
             end = len(data) if fault.cut_after < 0 else min(fault.cut_after, len(data))
+            released: threading.Event = self.server.proxy.released  # type: ignore[attr-defined]
             for start in range(0, end, fault.piece):
+                if 0 <= fault.hold_after <= start:
+                    self.wfile.flush()
+                    released.wait()
                 self.wfile.write(data[start : min(start + fault.piece, end)])
                 if fault.pause:
                     self.wfile.flush()
-                    time.sleep(fault.pause)
+                    released.wait(fault.pause)
             if end < len(data) or fault.extra_length < 0:
                 self.close_connection = True
         except (OSError, ssl.SSLError):

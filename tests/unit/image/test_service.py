@@ -181,7 +181,7 @@ async def test_mirrors(node: Node, plain: RunningRegistry) -> None:
 async def test_identical_pulls_are_one(node: Node, plain: RunningRegistry) -> None:
     with fault_proxy(plain.host) as proxy:
         node.serve(proxy.host)
-        proxy.faults["/blobs/"] = [Fault(piece=200_000, pause=0.05, times=99)]
+        proxy.faults["/blobs/"] = [Fault(piece=200_000, hold_after=400_000, times=99)]
         seen: list[PullProgress] = []
         pulls = [asyncio.create_task(node.service.pull("example.com/team/second:1")) for _ in range(4)]
         while not any(p.bytes_done for p in node.service.pulls()):
@@ -192,6 +192,8 @@ async def test_identical_pulls_are_one(node: Node, plain: RunningRegistry) -> No
         assert status.bytes_total > 3_000_000
         late = asyncio.create_task(node.service.pull("example.com/team/second:1", on_progress=seen.append))
         pulls[0].cancel()
+        await asyncio.sleep(0)
+        proxy.released.set()
         found = await asyncio.gather(*pulls[1:], late)
         assert len({image.id for image in found}) == 1
         assert len(proxy.paths("/manifests/")) == 1
@@ -202,10 +204,11 @@ async def test_identical_pulls_are_one(node: Node, plain: RunningRegistry) -> No
 async def test_a_pull_goes_on_after_its_callers_deadline(node: Node, plain: RunningRegistry) -> None:
     with fault_proxy(plain.host) as proxy:
         node.serve(proxy.host)
-        proxy.faults["/blobs/"] = [Fault(piece=200_000, pause=0.05, times=99)]
+        proxy.faults["/blobs/"] = [Fault(piece=200_000, hold_after=400_000, times=99)]
         now = asyncio.get_running_loop().time()
         with pytest.raises(DeadlineExceeded, match="goes on"):
             await node.service.pull("example.com/team/second:1", deadline=now + 0.6)
+        proxy.released.set()
         image = await node.service.pull("example.com/team/second:1")
         assert image.repo_tags == ("example.com/team/second:1",)
         assert len(proxy.paths("/manifests/")) == 1
@@ -257,7 +260,7 @@ async def test_credentials(node: Node, tmp_path: Path) -> None:
 async def test_a_killed_worker_is_a_clear_error(node: Node, plain: RunningRegistry) -> None:
     with fault_proxy(plain.host) as proxy:
         node.serve(proxy.host)
-        proxy.faults["/blobs/"] = [Fault(piece=100_000, pause=0.1, times=99)]
+        proxy.faults["/blobs/"] = [Fault(piece=100_000, hold_after=500_000, times=99)]
         pull = asyncio.create_task(node.service.pull("example.com/team/second:1"))
         while not any(p.bytes_done for p in node.service.pulls()):
             await asyncio.sleep(0.02)
@@ -277,7 +280,7 @@ async def test_a_killed_worker_is_a_clear_error(node: Node, plain: RunningRegist
 async def test_a_killed_workers_pull_goes_on_where_it_was(node: Node, plain: RunningRegistry) -> None:
     with fault_proxy(plain.host) as proxy:
         node.serve(proxy.host)
-        proxy.faults["/blobs/"] = [Fault(piece=1 << 16, pause=0.06, times=3), Fault(times=99)]
+        proxy.faults["/blobs/"] = [Fault(piece=1 << 16, pause=0.06, hold_after=2_500_000, times=3), Fault(times=99)]
         before = (await node.service.fs_info()).used_bytes
         pull = asyncio.create_task(node.service.pull("example.com/team/second:1"))
         while not any(layer.done > 2_000_000 for status in node.service.pulls() for layer in status.layers.values()):
@@ -318,7 +321,7 @@ async def test_a_deadline_tells_how_far_the_pull_is(node: Node, plain: RunningRe
 async def test_stop_ends_pulls_and_leaves_nothing(node: Node, plain: RunningRegistry) -> None:
     with fault_proxy(plain.host) as proxy:
         node.serve(proxy.host)
-        proxy.faults["/blobs/"] = [Fault(piece=100_000, pause=0.1, times=99)]
+        proxy.faults["/blobs/"] = [Fault(piece=100_000, hold_after=500_000, times=99)]
         pull = asyncio.create_task(node.service.pull("example.com/team/second:1"))
         while not any(p.bytes_done for p in node.service.pulls()):
             await asyncio.sleep(0.02)
@@ -437,6 +440,7 @@ async def test_the_worker_leaves_when_idle_and_comes_back(node: Node) -> None:
     while os.path.exists(f"/proc/{pid}"):
         await asyncio.sleep(0.05)
     assert service.workers.pid() is None
+    service.workers.main.idle = 30.0
     await service.pull("example.com/team/second:1")
     assert service.workers.pid() not in (None, pid)
     await service.stop()
@@ -480,7 +484,7 @@ async def test_the_worker_dies_with_the_daemon(node: Node, plain: RunningRegistr
     )
     with fault_proxy(plain.host) as proxy:
         node.serve(proxy.host)
-        proxy.faults["/blobs/"] = [Fault(piece=100_000, pause=0.1, times=99)]
+        proxy.faults["/blobs/"] = [Fault(piece=100_000, hold_after=500_000, times=99)]
         daemon = subprocess.Popen(
             [sys.executable, str(script), f"{node.root}/graph", f"{node.root}/run"], stdout=subprocess.PIPE
         )
@@ -489,7 +493,7 @@ async def test_the_worker_dies_with_the_daemon(node: Node, plain: RunningRegistr
         daemon.kill()
         daemon.wait()
         daemon.stdout.close()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while _alive(worker):
                 await asyncio.sleep(0.05)
         proxy.faults.clear()

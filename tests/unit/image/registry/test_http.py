@@ -21,7 +21,7 @@ def server() -> Iterator[FaultProxy]:
 
 @pytest.fixture
 def http() -> Iterator[HttpClient]:
-    client = HttpClient(TlsContexts([]), Proxies(), read_timeout=5)
+    client = HttpClient(TlsContexts([]), Proxies(), read_timeout=60)
     yield client
     client.close()
 

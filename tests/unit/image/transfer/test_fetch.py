@@ -52,7 +52,7 @@ class Blob:
 
     def __init__(self, proxy: FaultProxy, scope: Cancellation | None = None) -> None:
         self.scope = scope or Cancellation()
-        http = HttpClient(TlsContexts([]), Proxies(), read_timeout=5.0)
+        http = HttpClient(TlsContexts([]), Proxies(), read_timeout=60.0)
         endpoint = Endpoint(reference.parse(f"{proxy.host}/{NAME}"), insecure=True, mirror=False)
         self.client = RegistryClient(http, endpoint, None, self.scope)
         self.proxy = proxy

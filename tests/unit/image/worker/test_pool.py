@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import socket
 import subprocess
 import tempfile
 import uuid
@@ -87,10 +88,10 @@ async def test_a_worker_that_its_group_kills_is_told_and_its_group_goes(
     pool: WorkerPool, request_: Pull, parent: str
 ) -> None:
     kernel = detect()
-    slow = msgspec.structs.replace(request_, image="docker.invalid/x:1")
-    pull = asyncio.create_task(pool.pull(slow, lambda update: kernel.kill(parent), parent))
-    with pytest.raises(Unavailable, match="SIGKILL"):
-        await pull
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        hanging = msgspec.structs.replace(request_, image=f"127.0.0.1:{silent.getsockname()[1]}/x:1")
+        with pytest.raises(Unavailable, match="SIGKILL"):
+            await pool.pull(hanging, lambda update: kernel.kill(parent), parent)
     while list(kernel.children(parent)):
         await asyncio.sleep(0.05)
     assert await pool.pull(request_, lambda update: None, parent)

@@ -46,7 +46,7 @@ def replies(job: Job) -> Iterator[Reply]:
     with ours, theirs:
         thread = threading.Thread(target=Program(theirs, cast(Worker, Given(job))).serve)
         thread.start()
-        ours.settimeout(20.0)
+        ours.settimeout(60.0)
         ours.send(encode(Load(7, "/x", Settings())))
         try:
             while True:
