@@ -7,13 +7,14 @@ import contextlib
 import ipaddress
 import json
 import os
+import secrets
 import shutil
 import signal
 import subprocess
 import sys
 import time
 import uuid
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -21,14 +22,18 @@ from google.protobuf.message import Message
 
 from crio.api.crio.v1 import control_pb2
 from crio.api.runtime.v1 import api_pb2 as pb
+from crio.linux.cgroup import detect
+from crio.linux.pidfd import process_alive
 from crio.rpc.client import Client
+from crio.sandbox.cgroups import unit_names
 
 Response = TypeVar("Response", bound=Message)
 
 CNI_DIRECTORIES = ("/opt/cni/bin", "/usr/lib/cni", "/usr/libexec/cni")
 CGROUP_MANAGER = os.environ.get("CRIO_TEST_CGROUP_MANAGER", "cgroupfs")
 """Which of crio.conf's cgroup managers the nodes have; "systemd" needs a machine that systemd runs."""
-POD_FIELDS = ("metadata", "labels", "annotations", "hostname", "log_directory", "dns_config", "port_mappings", "linux")
+PATIENCE = 60.0
+"""Seconds to wait for what takes a moment on a quiet machine."""
 
 
 def cni_directory() -> str:
@@ -39,10 +44,25 @@ def cni_directory() -> str:
     raise RuntimeError("the standard CNI plug-ins are not installed: apt-get install containernetworking-plugins")
 
 
+def _free_subnet() -> ipaddress.IPv4Network:
+    """One to which no bridge of this machine leads: tests may run in several lanes."""
+    routes = Path("/proc/net/route").read_text()
+    while True:
+        subnet = ipaddress.IPv4Network(f"10.213.{secrets.randbelow(250)}.0/24")
+        if f"{int.from_bytes(subnet.network_address.packed, 'little'):08X}" not in routes:
+            return subnet
+
+
+async def until(what: str, check: Callable[[], object], timeout: float = PATIENCE) -> None:
+    """Wait until `check` is true."""
+    end = time.monotonic() + timeout
+    while not check():
+        assert time.monotonic() < end, f"not within {timeout:g} s: {what}"
+        await asyncio.sleep(0.02)
+
+
 class Node:
     """A daemon with directories of its own below `root`, which should be on a tmpfs."""
-
-    _next_subnet = os.getpid() % 200
 
     def __init__(self, root: Path, *, runtime: str = "crun", settings: str = "", env: Mapping[str, str] | None = None):
         self.root = root
@@ -53,8 +73,7 @@ class Node:
         self.logs = root / "logs"
         self.tag = uuid.uuid4().hex[:8]
         self.bridge = f"ct{self.tag}"
-        Node._next_subnet = (Node._next_subnet + 1) % 250
-        self.subnet = ipaddress.ip_network(f"10.213.{Node._next_subnet}.0/24")
+        self.subnet = _free_subnet()
         self.process: subprocess.Popen[bytes] | None = None
         self._client: Client | None = None
         for name in ("net.d", "conf.d", "logs", "ns", "state", "lib"):
@@ -125,7 +144,7 @@ plugin_dirs = ["{cni_directory()}"]
 
     # The daemon
 
-    async def start(self, *, failpoints: str = "", timeout: float = 30.0) -> None:
+    async def start(self, *, failpoints: str = "", timeout: float = PATIENCE) -> None:
         """Start the daemon and wait until it answers."""
         environment = {
             "PATH": os.environ["PATH"],
@@ -172,7 +191,7 @@ plugin_dirs = ["{cni_directory()}"]
         self.process.kill()
         self.process.wait()
 
-    async def stop(self, timeout: float = 30.0) -> int:
+    async def stop(self, timeout: float = PATIENCE) -> int:
         """SIGTERM; the daemon's exit code."""
         await self.close_client()
         assert self.process is not None
@@ -192,8 +211,10 @@ plugin_dirs = ["{cni_directory()}"]
             self._client = None
 
     def log_tail(self, lines: int = 60) -> str:
+        """The last lines that the daemon has written to their end."""
         try:
-            return "\n".join((self.root / "crio.log").read_text(errors="replace").splitlines()[-lines:])
+            whole = (self.root / "crio.log").read_text(errors="replace").rpartition("\n")[0]
+            return "\n".join(whole.splitlines()[-lines:])
         except FileNotFoundError:
             return "(no log)"
 
@@ -204,6 +225,17 @@ plugin_dirs = ["{cni_directory()}"]
             if line.startswith("VmRSS:"):
                 return int(line.split()[1])
         raise RuntimeError("no VmRSS")
+
+    def children(self, part: bytes) -> list[int]:
+        """The daemon's own processes that have `part` in their command line."""
+        assert self.process is not None
+        found = []
+        for pid in Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split():
+            # One may end at any moment.
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                if part in Path(f"/proc/{pid}/cmdline").read_bytes():
+                    found.append(int(pid))
+        return found
 
     # Calls
 
@@ -271,7 +303,7 @@ plugin_dirs = ["{cni_directory()}"]
         request = pb.PodSandboxStatusRequest(pod_sandbox_id=pod)
         return (await self.call("PodSandboxStatus", request, pb.PodSandboxStatusResponse)).status
 
-    async def wait_exited(self, container: str, timeout: float = 30.0) -> pb.ContainerStatus:
+    async def wait_exited(self, container: str, timeout: float = PATIENCE) -> pb.ContainerStatus:
         end = time.monotonic() + timeout
         while True:
             status = await self.status(container)
@@ -281,7 +313,7 @@ plugin_dirs = ["{cni_directory()}"]
                 raise AssertionError(f"container {container[:12]} still runs")
             await asyncio.sleep(0.02)
 
-    async def exec(self, container: str, *command: str, timeout: int = 10) -> pb.ExecSyncResponse:
+    async def exec(self, container: str, *command: str, timeout: int = 60) -> pb.ExecSyncResponse:
         request = pb.ExecSyncRequest(container_id=container, cmd=command, timeout=timeout)
         return await self.call("ExecSync", request, pb.ExecSyncResponse)
 
@@ -317,20 +349,29 @@ plugin_dirs = ["{cni_directory()}"]
         return [path.name for path in directory.glob("*.*.*.*") if path.name[0].isdigit()]
 
     def log_lines(self, pod: str, container: str = "ctr") -> list[str]:
-        """The messages of a container's log, with their stream and tag."""
-        text = (self.logs / pod / f"{container}.log").read_text()
+        """The messages of a container's log, with their stream and tag; not one that is being written."""
+        text = (self.logs / pod / f"{container}.log").read_text().rpartition("\n")[0]
         return [line.split(" ", 1)[1] for line in text.splitlines()]
 
     def pretend_reboot(self) -> None:
         """What a reboot leaves: the disk. Processes, mounts, namespaces and all on a tmpfs are gone."""
-        for directory in (self.root / "state" / "containers").iterdir():
-            for name in ("pid", "conmon.pid"):
-                with contextlib.suppress(OSError, ValueError):
-                    os.kill(int((directory / name).read_text()), signal.SIGKILL)
-        time.sleep(0.3)
+        self._kill_containers()
         self.unmount_all()
         for name in ("state", "run", "run-crun", "run-runc", "ns"):
             shutil.rmtree(self.root / name, ignore_errors=True)
+
+    def _kill_containers(self) -> None:
+        """Containers, with their monitors."""
+        killed: list[int] = []
+        for file in (self.root / "state" / "containers").glob("*/*pid"):
+            with contextlib.suppress(OSError, ValueError):
+                pid = int(file.read_text())
+                os.kill(pid, signal.SIGKILL)
+                killed.append(pid)
+        end = time.monotonic() + PATIENCE
+        while any(process_alive(pid, 0) for pid in killed):
+            assert time.monotonic() < end, f"of {killed} some cannot be killed"
+            time.sleep(0.02)
 
     def unmount_all(self) -> None:
         for line in reversed(Path("/proc/self/mountinfo").read_text().splitlines()):
@@ -339,22 +380,33 @@ plugin_dirs = ["{cni_directory()}"]
                 subprocess.run(["umount", "-l", target], check=False)
 
     def remove_files(self) -> None:
-        """The bridge and the scratch directory."""
+        """The bridge, the scratch directory, and what a test that was cut off has left running."""
+        left = [path.name for path in (self.root / "state").glob(f"*/{'?' * 64}")]
+        if left:
+            self._kill_containers()
+            groups = detect()
+            for path in groups.find({name for each in left for name in unit_names(each)}):
+                groups.kill(path)
+                with contextlib.suppress(OSError):
+                    groups.remove(path)
         subprocess.run(["ip", "link", "delete", self.bridge], capture_output=True, check=False)
         self.unmount_all()
         shutil.rmtree(self.root, ignore_errors=True)
 
 
 @contextlib.asynccontextmanager
-async def running_node(root: Path, **options: object) -> AsyncIterator[Node]:
-    """A started node, which is emptied and stopped at the end."""
-    node = Node(root, **options)  # type: ignore[arg-type]
-    await node.start()
+async def running(node: Node, layout: str = "") -> AsyncIterator[Node]:
+    """Start a node, with the image of `layout`; at the end it must be able to remove all and stop."""
     try:
+        await node.start()
+        if layout:
+            await node.load(layout)
         yield node
+        if node.process is not None and node.process.poll() is None:
+            await node.remove_all_pods()
+            assert await node.containers() == []
+            assert await node.stop() == 0
     finally:
         if node.process is not None and node.process.poll() is None:
-            with contextlib.suppress(Exception):
-                await node.remove_all_pods()
-            await node.stop()
+            node.kill()
         node.remove_files()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import random
 import socket
 import subprocess
 import time
@@ -44,9 +46,12 @@ def run(*argv: str) -> str:
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """One that nobody listens on, below those that the kernel gives to clients: nobody takes it in the meantime."""
+    while True:
+        port = random.randrange(12_000, 30_000)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def make_certificate(directory: str, name: str = "tls") -> tuple[str, str]:
@@ -64,7 +69,6 @@ def make_certificate(directory: str, name: str = "tls") -> tuple[str, str]:
 def registry(directory: str, *, tls: bool = False, htpasswd: bool = False, auth: str = "") -> Iterator[RunningRegistry]:
     """A registry that lives as long as the block. `auth` is the `auth:` section of its configuration."""
     os.makedirs(directory, exist_ok=True)
-    port = free_port()
     ca = ""
     section = ""
     if tls:
@@ -75,31 +79,44 @@ def registry(directory: str, *, tls: bool = False, htpasswd: bool = False, auth:
         with open(f"{directory}/htpasswd", "w") as file:
             file.write(line)
         auth = f"auth:\n  htpasswd:\n    realm: test\n    path: {directory}/htpasswd\n"
+    for _ in range(5):
+        port = free_port()
+        child = _serve(directory, port, section + auth)
+        try:
+            if not _listens(port, child):
+                continue
+            yield RunningRegistry(f"127.0.0.1:{port}", directory, ca)
+            return
+        finally:
+            child.kill()
+            child.wait()
+    raise AssertionError(
+        f"the registry does not listen: {Path(f'{directory}/log').read_text(errors='replace')[-2000:]}"
+    )
+
+
+def _serve(directory: str, port: int, sections: str) -> subprocess.Popen[bytes]:
     config = f"{directory}/config.yml"
     with open(config, "w") as file:
         file.write(
             "version: 0.1\nlog:\n  level: error\n"
             f"storage:\n  filesystem:\n    rootdirectory: {directory}/data\n  delete:\n    enabled: true\n"
-            f"http:\n  addr: 127.0.0.1:{port}\n{section}{auth}"
+            f"http:\n  addr: 127.0.0.1:{port}\n{sections}"
         )
     with open(f"{directory}/log", "wb") as log:
         # Any variable that begins with REGISTRY_ would be taken for a setting.
-        child = subprocess.Popen(
+        return subprocess.Popen(
             [PROGRAM, "serve", config], stdin=subprocess.DEVNULL, stdout=log, stderr=log, env={"PATH": "/usr/bin:/bin"}
         )
-    try:
-        _wait_until_listening(port, child, f"{directory}/log")
-        yield RunningRegistry(f"127.0.0.1:{port}", directory, ca)
-    finally:
-        child.kill()
-        child.wait()
 
 
-def _wait_until_listening(port: int, child: subprocess.Popen[bytes], log: str) -> None:
-    for _ in range(500):
-        assert child.poll() is None, f"the registry has ended: {Path(log).read_text(errors='replace')[-2000:]}"
+def _listens(port: int, child: subprocess.Popen[bytes]) -> bool:
+    """Wait until it does; False if it has ended, because another has taken the port."""
+    end = time.monotonic() + 60
+    while child.poll() is None and time.monotonic() < end:
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
+                # Whoever has taken the port first would answer as well.
+                return child.poll() is None
         time.sleep(0.02)
-    raise AssertionError("the registry does not listen")
+    return False

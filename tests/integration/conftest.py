@@ -11,7 +11,7 @@ import pytest
 
 from cgroup_hybrid import crun_cgroups
 from images import busybox_layout
-from node import Node
+from node import Node, running
 
 SCRATCH = Path("/dev/shm")
 
@@ -39,17 +39,6 @@ def scratch() -> Iterator[Path]:
 
 @pytest.fixture(params=["crun", "runc"])
 async def node(request: pytest.FixtureRequest, scratch: Path, layout: str) -> AsyncIterator[Node]:
-    """A running daemon with the busybox image in its store; at the end it must be able to remove all and stop."""
-    node = Node(scratch / "node", runtime=request.param)
-    await node.start()
-    await node.load(layout)
-    try:
+    """A running daemon with the busybox image in its store."""
+    async with running(Node(scratch / "node", runtime=request.param), layout) as node:
         yield node
-        if node.process is not None and node.process.poll() is None:
-            await node.remove_all_pods()
-            assert await node.containers() == []
-            assert await node.stop() == 0
-    finally:
-        if node.process is not None and node.process.poll() is None:
-            node.kill()
-        node.remove_files()

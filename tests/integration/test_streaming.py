@@ -25,7 +25,8 @@ from crio.cli.crioctl.streams.remote import Wanted, open_channels
 from crio.linux.namespaces import run_in_netns
 from crio.rpc.status import RpcError
 from crio.wire.remotecommand import ERROR, STDERR, STDIN, STDOUT, Outcome, decode_outcome
-from node import Node
+from node import PATIENCE, Node, running, until
+from registry_server import free_port
 
 pytestmark = pytest.mark.root
 
@@ -67,7 +68,7 @@ async def _run(
         if stdin is not None:
             await channels.send(STDIN, stdin)
             await channels.end(STDIN)
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE):
             async for channel, data in channels.received():
                 received[channel] += data
     finally:
@@ -96,10 +97,11 @@ async def test_exec(node: Node, transport: str) -> None:
 @pytest.mark.parametrize("tty", [False, True])
 async def test_commands_end_with_their_container(node: Node, tty: bool) -> None:
     _, container = await _container(node)
-    running = asyncio.ensure_future(_run(node, container, "sh", "-c", "echo up; exec sleep 1000", tty=tty))
-    await asyncio.sleep(0.5)
+    asked = asyncio.ensure_future(_run(node, container, "sh", "-c", "echo up > /up; exec sleep 1000", tty=tty))
+    up = Path(f"/proc/{await _pid(node, container)}/root/up")
+    await until("the command runs", lambda: asked.done() or up.exists())
     await node.stop_container(container, timeout=0)
-    _, outcome = await running
+    _, outcome = await asked
     assert outcome.exit_code == 137
     with pytest.raises(RpcError, match="not RUNNING"):
         await _exec_url(node, container, ["true"])
@@ -115,7 +117,7 @@ async def test_client_that_leaves_takes_its_terminal_and_leaves_other_commands(n
         async for _ in channels.received():
             break
         await channels.close()
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE):
         while b"400" in (await node.exec(container, "ps", "-o", "args")).stdout:
             await asyncio.sleep(0.1)
 
@@ -128,9 +130,7 @@ async def test_place_of_commands(scratch: Path, layout: str) -> None:
         f'[crio.runtime.runtimes.pinned]\n{base}exec_cpu_affinity = "first"\n'
         f'[crio.runtime.runtimes.inside]\n{base}monitor_exec_cgroup = "container"\nexec_cpu_affinity = "first"\n'
     )
-    await node.start()
-    try:
-        await node.load(layout)
+    async with running(node, layout):
         for handler in ("pinned", "inside"):
             config = node.pod_config(handler)
             pod = await node.run_pod(config, handler)
@@ -145,37 +145,31 @@ async def test_place_of_commands(scratch: Path, layout: str) -> None:
                 assert received[STDOUT].split() == [b"Cpus_allowed_list:", b"0"]
             with open(f"/proc/{await _pid(node, container)}/status") as file:
                 assert "Cpus_allowed_list:\t0-1\n" in file.read()
-        running = asyncio.ensure_future(_run(node, container, "sh", "-c", "sleep 4003; true"))
-        group = await _group_with(container, "sleep 4003")
-        names = {Path(f"/proc/{pid}/comm").read_text().strip() for pid in group}
-        assert "conmon" in names
-        running.cancel()
+        asked = asyncio.ensure_future(_run(node, container, "sh", "-c", "sleep 4003; true"))
+        assert "conmon" in await _group_with(container, "sleep 4003")
+        asked.cancel()
         with contextlib.suppress(asyncio.CancelledError):
-            await running
-        await node.remove_all_pods()
-        assert await node.stop() == 0
-    finally:
-        if node.process is not None and node.process.poll() is None:
-            node.kill()
-        node.remove_files()
+            await asked
 
 
 async def _pid(node: Node, container: str) -> int:
     return int((node.root / "state" / "containers" / container / "pid").read_text())
 
 
-async def _group_with(container: str, command: str) -> list[int]:
-    """The processes of the container's memory group, or of one in it, once `command` is among them."""
+async def _group_with(container: str, command: str) -> set[str]:
+    """The names of the processes of the container's memory group, or of one in it, once `command` is among them."""
     root = "/sys/fs/cgroup/memory" if os.path.isdir("/sys/fs/cgroup/memory") else "/sys/fs/cgroup"
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         while True:
             for directory, _, _ in os.walk(root):
                 if f"/crio-{container}" not in directory:
                     continue
-                pids = [int(line) for line in (Path(directory) / "cgroup.procs").read_text().split()]
-                lines = [Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode() for pid in pids]
-                if any(line.strip() == command for line in lines):
-                    return pids
+                # Groups and processes come and go.
+                with contextlib.suppress(OSError):
+                    pids = [int(line) for line in (Path(directory) / "cgroup.procs").read_text().split()]
+                    lines = [Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode() for pid in pids]
+                    if any(line.strip() == command for line in lines):
+                        return {Path(f"/proc/{pid}/comm").read_text().strip() for pid in pids}
             await asyncio.sleep(0.05)
 
 
@@ -184,13 +178,11 @@ async def _forwarded(node: Node, pod: str, port: int, transport: str) -> AsyncIt
     """A local port that leads to a pod's."""
     request = pb.PortForwardRequest(pod_sandbox_id=pod, port=[port])
     url = (await node.call("PortForward", request, pb.PortForwardResponse)).url
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        local = free.getsockname()[1]
+    local = free_port()
     link = await connect(url, transport, Tls())
-    running = asyncio.ensure_future(Forwarder(link).run([parse_ports(f"{local}:{port}")]))
+    asked = asyncio.ensure_future(Forwarder(link).run([parse_ports(f"{local}:{port}")]))
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             while True:
                 with contextlib.suppress(OSError):
                     _, writer = await asyncio.open_connection("127.0.0.1", local)
@@ -199,20 +191,20 @@ async def _forwarded(node: Node, pod: str, port: int, transport: str) -> AsyncIt
                 await asyncio.sleep(0.02)
         yield local
     finally:
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
+        asked.cancel()
+        await asyncio.gather(asked, return_exceptions=True)
         await link.close()
 
 
 async def _echo(port: int, data: bytes) -> bytes:
     """What comes back from a server of one connection at a time, which is not there between two of them."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE):
         while True:
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             writer.write(data)
             try:
                 return await reader.readexactly(len(data))
-            except asyncio.IncompleteReadError:
+            except (asyncio.IncompleteReadError, OSError):
                 await asyncio.sleep(0.1)
             finally:
                 writer.close()
@@ -229,7 +221,7 @@ def _serve_once(server: socket.socket) -> None:
 
 
 async def _one_echo(node: Node, pod: str, server: socket.socket, transport: str) -> bytes:
-    server.settimeout(30)
+    server.settimeout(PATIENCE)
     async with _forwarded(node, pod, server.getsockname()[1], transport) as local:
         served = asyncio.create_task(asyncio.to_thread(_serve_once, server))
         answer = await _echo(local, b"there and back")
@@ -276,7 +268,7 @@ async def test_attach_with_several_clients(node: Node) -> None:
             received[number] += data if channel == STDOUT else b""
 
     reading = [asyncio.ensure_future(read(number)) for number in range(2)]
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE):
         while not all(b"got last\n" in text for text in received):
             await writer.send(STDIN, b"last\n")  # the second client comes when it comes
             await asyncio.sleep(0.05)
@@ -299,7 +291,7 @@ async def test_log_that_cannot_be_written_is_reported(node: Node) -> None:
         wanted = node.container_config(["sh", "-c", "seq 1 20000; exec sleep 1000"])
         container = await node.create(pod, wanted, config)
         await node.start_container(container)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE):
             while "cannot be written, and output is dropped: No space left on device" not in node.log_tail(400):
                 await asyncio.sleep(0.05)
         assert (await node.status(container)).state == pb.CONTAINER_RUNNING
@@ -307,7 +299,8 @@ async def test_log_that_cannot_be_written_is_reported(node: Node) -> None:
         assert "could not be logged: No space left on device" in (await node.status(container)).message
         await node.remove_pod(pod)
     finally:
-        subprocess.run(["umount", str(directory)], check=True)
+        # Its monitor may be about to end.
+        subprocess.run(["umount", "-l", str(directory)], check=True)
 
 
 def _crictl(node: Node) -> list[str]:
@@ -330,7 +323,7 @@ async def test_crictl(node: Node, transport: str) -> None:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE):
             out, err = await process.communicate(stdin)
         return process.returncode or 0, out, err
 
@@ -357,7 +350,7 @@ async def test_crictl(node: Node, transport: str) -> None:
     )
     assert forward.stdout is not None
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE):
             line = await forward.stdout.readline()
             local = int(line.split(b":")[1].split()[0])
             payload = os.urandom(200_000)
@@ -378,7 +371,7 @@ async def test_crictl(node: Node, transport: str) -> None:
     assert attached.stdin is not None
     assert attached.stdout is not None
     attached.stdin.write(b"hello\n")
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE):
         assert await attached.stdout.readline() == b"got hello\n"
     attached.kill()
     await attached.wait()
@@ -396,7 +389,7 @@ async def test_python_client_of_kubernetes(node: Node) -> None:
 
     def execute(url: str) -> tuple[str, str, int]:
         client = ws_client.WSClient(configuration, ws_client.get_websocket_url(url), None, True)
-        client.run_forever(timeout=30)
+        client.run_forever(timeout=60)
         return client.read_channel(STDOUT), client.read_channel(STDERR), client.returncode
 
     url = await _exec_url(node, container, ["sh", "-c", "echo out; echo err >&2; exit 4"])
@@ -405,7 +398,7 @@ async def test_python_client_of_kubernetes(node: Node) -> None:
     def talk(url: str, line: str) -> str:
         client = ws_client.WSClient(configuration, ws_client.get_websocket_url(url), None, True)
         client.write_stdin(line)
-        answer = client.readline_stdout(timeout=30)
+        answer = client.readline_stdout(timeout=60)
         client.close()
         return str(answer)
 
@@ -419,11 +412,11 @@ async def test_python_client_of_kubernetes(node: Node) -> None:
         connection = ws_client.create_websocket(configuration, ws_client.get_websocket_url(url))
         client = ws_client.PortForward(connection, [8080])
         local = client.socket(8080)
-        local.settimeout(30)
+        local.settimeout(60)
         local.sendall(data)
         answer = b""
-        while len(answer) < len(data):
-            answer += local.recv(65536)
+        while len(answer) < len(data) and (piece := local.recv(65536)):
+            answer += piece
         local.close()
         return answer
 
@@ -454,7 +447,7 @@ class _Tmux:
         self._run("send-keys", *keys)
 
     async def wait_for(self, text: str) -> None:
-        end = time.monotonic() + 30
+        end = time.monotonic() + PATIENCE
         while text not in (screen := self._run("capture-pane", "-p")):
             assert time.monotonic() < end, screen
             await asyncio.sleep(0.05)
@@ -482,11 +475,12 @@ async def test_crioctl_in_a_terminal(node: Node) -> None:
         await terminal.wait_for("30 90")
         await terminal.wait_for("42")
         terminal.resize(120, 40)
-        await asyncio.sleep(0.5)
-        terminal.type("stty size", "Enter")
-        await terminal.wait_for("40 120")
-        terminal.type("sleep 1000", "Enter")
-        await asyncio.sleep(0.5)
+        terminal.type("until stty size | grep '40 120'; do sleep 0.1; done", "Enter")
+        await terminal.wait_for("\n40 120")
+        terminal.type("sleep 4321", "Enter")
+        async with asyncio.timeout(PATIENCE):
+            while b"sleep 4321" not in (await node.exec(container, "ps", "-o", "args")).stdout:
+                await asyncio.sleep(0.05)
         terminal.type("C-c")
         terminal.type("exit 7", "Enter")
         await terminal.wait_for("code=7")
