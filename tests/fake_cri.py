@@ -70,11 +70,11 @@ class FakeCri:
 
     def start(self) -> None:
         self._thread.start()
-        self._started.wait(10)
+        self._started.wait(60)
 
     def stop(self) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
+        self._thread.join(60)
 
     def _run(self) -> None:
         server = Server(self._methods())
