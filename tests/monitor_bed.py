@@ -29,8 +29,8 @@ def container_cgroups() -> Iterator[str]:
         try:
             yield path
         finally:
-            groups.kill(path)
-            groups.remove(path)
+            groups.kill(path, timeout=60)
+            groups.remove(path, timeout=60)
 
 
 class Bed:

@@ -386,9 +386,9 @@ plugin_dirs = ["{cni_directory()}"]
             self._kill_containers()
             groups = detect()
             for path in groups.find({name for each in left for name in unit_names(each)}):
-                groups.kill(path)
+                groups.kill(path, timeout=PATIENCE)
                 with contextlib.suppress(OSError):
-                    groups.remove(path)
+                    groups.remove(path, timeout=PATIENCE)
         subprocess.run(["ip", "link", "delete", self.bridge], capture_output=True, check=False)
         self.unmount_all()
         shutil.rmtree(self.root, ignore_errors=True)
