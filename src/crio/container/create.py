@@ -53,6 +53,7 @@ from crio.linux.cgroup import CgroupFs
 from crio.linux.pidfd import kill_process, start_time
 from crio.runtime.driver import OciRuntime
 from crio.runtime.handlers import Runtimes
+from crio.sandbox import linked_logs
 from crio.sandbox.annotations import of_image, of_pod
 from crio.sandbox.files import let_in
 from crio.sandbox.groups import PodGroups
@@ -160,6 +161,8 @@ class ContainerMaker:
             resources=config.linux.resources.SerializeToString(),
             image_volumes=image_mounts.new_ids(config),
         )
+        if record.log_path and sandbox.record.linked_logs:
+            record.log_link = linked_logs.link_path(sandbox.config.log_directory, container_id)
         container = Container(os.path.join(self.settings.directory, container_id), record)
         try:
             return container, await self._make(job, sandbox, container, image)
@@ -206,6 +209,8 @@ class ContainerMaker:
             write_new(container.path(CONFIG_FILE), _spec_encoder.encode(plan.spec))
             if record.log_path:
                 os.makedirs(os.path.dirname(record.log_path), 0o755, exist_ok=True)
+            if record.log_link:
+                linked_logs.link_log(record.log_link, container.config.log_path)
             container.save()
         if plan.relabels:
             with job.step("relabel volumes"):
@@ -394,6 +399,8 @@ class ContainerMaker:
         self.cgroups.kill(record.cgroup_path)
         # Listening has ended with the container, or with the daemon that made it.
         _unlink(os.path.join(self.settings.notifier_directory, record.id[:32]))
+        if record.log_link:
+            _unlink(record.log_link)
         unmap_owners(os.path.join(self.settings.directory, record.id))
         image_mounts.unmount_images(self._store, record.image_volumes)
         self._remove_from_store(record.id)

@@ -26,6 +26,7 @@ from crio.linux.pidfd import kill_process
 from crio.runtime.driver import OciRuntime
 from crio.runtime.exec_files import end_leftovers, leftovers
 from crio.sandbox.manager import SandboxManager
+from crio.sandbox.names import add_pod_labels
 
 log = logging.getLogger(__name__)
 
@@ -206,8 +207,7 @@ class ContainerManager:
         sandbox = self._sandboxes.get(sandbox_id)
         self._sandboxes.check_can_create(sandbox)
         name = container_name(config.metadata, sandbox.config.metadata)
-        data = config.SerializeToString(deterministic=True)
-        fingerprint = hashlib.sha256(sandbox.id.encode() + data).digest()
+        fingerprint = hashlib.sha256(sandbox.id.encode() + config.SerializeToString(deterministic=True)).digest()
         existing = self._by_name.get(name)
         if existing is not None:
             if existing.record.fingerprint == fingerprint and existing.state is State.CREATED:
@@ -217,9 +217,15 @@ class ContainerManager:
                 f"already and is {existing.state.name}; remove it or ask for the next attempt"
             )
 
+        kept = pb.ContainerConfig()
+        kept.CopyFrom(config)
+        add_pod_labels(kept.labels, sandbox.config.metadata)
+        kept.labels.setdefault("io.kubernetes.container.name", config.metadata.name)
+        data = kept.SerializeToString(deterministic=True)
+
         async def work(job: Job) -> Container:
             with self._sandboxes.creating(sandbox):
-                container, monitor = await self._maker.make(job, sandbox, name, config, data, fingerprint)
+                container, monitor = await self._maker.make(job, sandbox, name, kept, data, fingerprint)
                 self.adopt(container, monitor)
                 self._tell(pb.CONTAINER_CREATED_EVENT, container)
                 return container

@@ -47,6 +47,8 @@ class ContainerRecord(msgspec.Struct, kw_only=True, omit_defaults=True):
     image_digest: str = ""
     """A repo digest of the image, or its id when it has none."""
     log_path: str = ""
+    log_link: str = ""
+    """A link to it that a pod with linked logs has (sandbox/linked_logs.py)."""
     rootfs: str = ""
     cgroup_path: str = ""
     monitor_cgroup: str = ""

@@ -14,6 +14,7 @@ from crio.image.records import ImageInfo
 from crio.inject.cdi import CdiRegistry
 from crio.inject.hooks import HookDirectories
 from crio.runtime.features import Features
+from crio.sandbox import linked_logs
 from crio.sandbox.labels import PodLabels
 from crio.sandbox.sandbox import Sandbox
 from crio.security.host import HostFacts
@@ -86,6 +87,7 @@ class SpecInputs:
                 uid_mappings=sandbox.record.uid_mappings,
                 gid_mappings=sandbox.record.gid_mappings,
                 ips=sandbox.record.ips,
+                linked_logs=linked_logs.place(sandbox.record.linked_logs),
             ),
             image=ImageFacts(
                 requested=container.config.image.image,

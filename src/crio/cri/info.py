@@ -9,6 +9,7 @@ from crio.base.files import read_bounded
 from crio.container.container import Container
 from crio.container.create import CONFIG_FILE
 from crio.image.records import ImageInfo
+from crio.sandbox.pod_spec import pod_spec
 from crio.sandbox.sandbox import Sandbox
 
 _SPEC_LIMIT = 8 << 20
@@ -25,7 +26,7 @@ def sandbox_info(sandbox: Sandbox, pause_image: str) -> dict[str, str]:
             {
                 "image": pause_image,
                 "pid": sandbox.record.pause_pid,
-                "runtimeSpec": {"annotations": dict(sandbox.config.annotations), "hostname": sandbox.record.hostname},
+                "runtimeSpec": pod_spec(sandbox),
                 "namespaces": sandbox.record.namespaces,
                 "cgroupParent": sandbox.record.cgroup_parent,
                 "cniResult": msgspec.Raw(sandbox.record.network_result or b"null"),

@@ -65,6 +65,14 @@ def group_path(parent: str, unit: str, manager: str) -> str:
     return posixpath.join(parent_path(parent, manager), unit + suffix)
 
 
+def runtime_path(parent: str, owner_id: str, manager: str) -> str:
+    """The group "crio-ID" as OCI runtimes want it: a path, or for systemd SLICE:PREFIX:NAME."""
+    parent = parent or DEFAULT_PARENT[manager]
+    if manager == "systemd":
+        return f"{posixpath.basename(parent)}:crio:{owner_id}"
+    return posixpath.join("/", parent, f"crio-{owner_id}")
+
+
 def unit_names(owner_id: str) -> tuple[str, ...]:
     """What the groups of a pod or container are called, whatever the manager."""
     return tuple(f"{prefix}{owner_id}{suffix}" for prefix in ("crio-", "crio-conmon-") for suffix in ("", ".scope"))

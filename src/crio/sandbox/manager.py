@@ -31,11 +31,11 @@ from crio.linux.owned_namespaces import pin_owned
 from crio.linux.pidfd import kill_process, start_time
 from crio.network.hostport import HostPorts
 from crio.network.manager import Network
-from crio.sandbox import cgroups, files, plan
+from crio.sandbox import cgroups, files, linked_logs, plan
 from crio.sandbox.annotations import of_pod
 from crio.sandbox.groups import pod_groups
 from crio.sandbox.labels import PodLabels
-from crio.sandbox.names import check_config, sandbox_name, short_hostname
+from crio.sandbox.names import add_pod_labels, check_config, sandbox_name, short_hostname
 from crio.sandbox.network import pod_network
 from crio.sandbox.record import FILE, SandboxRecord
 from crio.sandbox.sandbox import Sandbox
@@ -151,8 +151,7 @@ class SandboxManager:
                 f"{', '.join(sorted(self.settings.handlers))}"
             )
         name = sandbox_name(config.metadata)
-        data = config.SerializeToString(deterministic=True)
-        fingerprint = hashlib.sha256(data + b"\0" + handler.encode()).digest()
+        fingerprint = hashlib.sha256(config.SerializeToString(deterministic=True) + b"\0" + handler.encode()).digest()
         existing = self._by_name.get(name)
         if existing is not None:
             if existing.record.fingerprint == fingerprint and existing.ready:
@@ -162,16 +161,18 @@ class SandboxManager:
                 + ("" if existing.ready else "; it is stopped: remove it or ask for the next attempt")
             )
 
+        kept = pb.PodSandboxConfig()
+        kept.CopyFrom(config)
+        add_pod_labels(kept.labels, kept.metadata)
+
         async def work(job: Job) -> Sandbox:
-            return await self._run(job, config, data, fingerprint, handler, name)
+            return await self._run(job, kept, fingerprint, handler, name)
 
         return await self._jobs.run(
             "RunPodSandbox", name, work, key=f"pod/{name}", fingerprint=fingerprint, deadline=deadline
         )
 
-    async def _run(
-        self, job: Job, config: pb.PodSandboxConfig, data: bytes, fingerprint: bytes, handler: str, name: str
-    ) -> Sandbox:
+    async def _run(self, job: Job, config: pb.PodSandboxConfig, fingerprint: bytes, handler: str, name: str) -> Sandbox:
         sandbox_id = new_id()
         options = config.linux.security_context.namespace_options
         maps = id_maps(options, lowest_uid=self.settings.lowest_uid, lowest_gid=self.settings.lowest_gid)
@@ -179,7 +180,7 @@ class SandboxManager:
         record = SandboxRecord(
             id=sandbox_id,
             name=name,
-            config=data,
+            config=config.SerializeToString(deterministic=True),
             fingerprint=fingerprint,
             runtime_handler=handler,
             created_at=time.time_ns(),
@@ -193,6 +194,7 @@ class SandboxManager:
         annotations = self._annotations(config, handler)
         check_mode(annotations)
         shm_size = files.shm_size(annotations)
+        record.linked_logs = linked_logs.volume(annotations, config)
         labels = self.labels.make(config, unconfined_on_host_network=self.settings.unconfined_on_host_network)
         record.process_label, record.mount_label = labels.process, labels.mount
         sandbox = Sandbox(os.path.join(self.settings.directory, sandbox_id), record)
@@ -260,6 +262,8 @@ class SandboxManager:
         )
         if sandbox.options.ipc != pb.NODE:
             files.mount_shm(record.shm_path, size=shm_size, label=record.mount_label, owner=owner)
+        if record.linked_logs:
+            linked_logs.mount_logs(record.linked_logs, config.log_directory, label=record.mount_label)
 
     async def _spawn_pause(self, sandbox: Sandbox) -> None:
         record = sandbox.record
@@ -349,6 +353,9 @@ class SandboxManager:
     async def _take_down(self, job: Job, sandbox: Sandbox) -> None:
         """Undo everything a run made but the directory; each step is fine when it was done before."""
         record = sandbox.record
+        if record.linked_logs:
+            # First, whatever hangs afterwards: the kubelet deletes what it finds in the volume.
+            linked_logs.unmount_logs(record.linked_logs)
         if "net" in record.namespaces:
             with job.step("network"):
                 await self._detach_network(sandbox)

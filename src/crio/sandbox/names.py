@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import MutableMapping
+
 from crio.api.runtime.v1 import api_pb2 as pb
 from crio.base.errors import InvalidArgument
 from crio.base.regex import regex
@@ -38,6 +40,13 @@ def check_config(config: pb.PodSandboxConfig) -> None:
         raise InvalidArgument(
             f"cannot run pod {config.metadata.name}: log_directory {config.log_directory!r} is not absolute"
         )
+
+
+def add_pod_labels(labels: MutableMapping[str, str], pod: pb.PodSandboxMetadata) -> None:
+    """Fill in the labels by which tools find a pod, where a client other than the kubelet has left them out."""
+    for name in ("name", "namespace", "uid"):
+        if value := getattr(pod, name):
+            labels.setdefault(f"io.kubernetes.pod.{name}", value)
 
 
 def short_hostname(sandbox_id: str) -> str:

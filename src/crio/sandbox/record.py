@@ -44,6 +44,8 @@ class SandboxRecord(msgspec.Struct, kw_only=True, omit_defaults=True):
     """The process that holds a shared PID namespace; 0 when the pod has none."""
     pause_start: int = 0
     """That process' start time in clock ticks after boot, so that a reused number is not taken for it."""
+    linked_logs: str = ""
+    """The pod's volume that shows it its logs, as a path below the kubelet's pods; "" if it has not asked for that."""
     ips: list[str] = []
     network_result: bytes = b""
     process_label: str = ""

@@ -17,7 +17,11 @@ def test_of_a_sandbox() -> None:
     assert (text["image"], text["pid"]) == ("registry.k8s.io/pause:3.10", 42)
     assert text["namespaces"] == {"net": "/run/netns/x"}
     assert text["cniResult"] == {"ips": []}
-    assert text["runtimeSpec"] == {"annotations": {"note": "kept"}, "hostname": "pod1"}
+    spec = text["runtimeSpec"]
+    assert spec["hostname"] == "pod1"
+    assert spec["annotations"]["note"] == "kept"
+    # Scripts find the network namespace of a pod like this.
+    assert {"type": "network", "path": "/run/netns/x"} in spec["linux"]["namespaces"]
 
 
 def test_of_a_sandbox_without_network() -> None:

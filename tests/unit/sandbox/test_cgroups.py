@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from crio.base.errors import InvalidArgument
-from crio.sandbox.cgroups import cgroup_parent, expand_slice, group_path, parent_path, unit_names
+from crio.sandbox.cgroups import cgroup_parent, expand_slice, group_path, parent_path, runtime_path, unit_names
 
 
 def test_cgroupfs() -> None:
@@ -25,6 +25,20 @@ def test_systemd() -> None:
 def test_slices() -> None:
     assert expand_slice("-.slice") == "/"
     assert expand_slice("a-b-c.slice") == "/a.slice/a-b.slice/a-b-c.slice"
+
+
+@pytest.mark.parametrize(
+    ("parent", "manager", "expected"),
+    [
+        ("/kubepods/burstable/pod1", "cgroupfs", "/kubepods/burstable/pod1/crio-ID"),
+        ("", "cgroupfs", "/crio/crio-ID"),
+        ("kubepods-pod1.slice", "systemd", "kubepods-pod1.slice:crio:ID"),
+        ("/kubepods.slice/kubepods-pod1.slice", "systemd", "kubepods-pod1.slice:crio:ID"),
+        ("", "systemd", "system.slice:crio:ID"),
+    ],
+)
+def test_forms_for_runtimes(parent: str, manager: str, expected: str) -> None:
+    assert runtime_path(parent, "ID", manager) == expected
 
 
 @pytest.mark.parametrize(

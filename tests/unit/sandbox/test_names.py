@@ -6,7 +6,7 @@ import pytest
 
 from crio.api.runtime.v1 import api_pb2 as pb
 from crio.base.errors import InvalidArgument
-from crio.sandbox.names import check_config, sandbox_name
+from crio.sandbox.names import add_pod_labels, check_config, sandbox_name
 
 
 def pod(**changes: object) -> pb.PodSandboxConfig:
@@ -45,3 +45,14 @@ def test_metadata_must_be_there(field: str) -> None:
 def test_values_that_would_break_files(config: pb.PodSandboxConfig) -> None:
     with pytest.raises(InvalidArgument, match="cannot run"):
         check_config(config)
+
+
+def test_labels_of_the_kubelet_are_there_whoever_asks() -> None:
+    labels = {"app": "web", "io.kubernetes.pod.name": "given"}
+    add_pod_labels(labels, pod().metadata)
+    assert labels == {
+        "app": "web",
+        "io.kubernetes.pod.name": "given",
+        "io.kubernetes.pod.namespace": "default",
+        "io.kubernetes.pod.uid": "u1",
+    }

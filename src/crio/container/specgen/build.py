@@ -20,7 +20,6 @@ from crio.container.specgen import (
     user,
 )
 from crio.container.specgen.blockio import class_of
-from crio.container.specgen.cgroups_path import cgroups_path
 from crio.container.specgen.draft import Draft, draft
 from crio.container.specgen.gomaxprocs import VARIABLE as GOMAXPROCS
 from crio.container.specgen.gomaxprocs import gomaxprocs
@@ -31,6 +30,7 @@ from crio.container.specgen.rlimits import resource_limits
 from crio.container.specgen.umask import umask
 from crio.container.specgen.user import ResolvedUser
 from crio.container.specgen.workloads import apply_workload
+from crio.sandbox.cgroups import runtime_path
 from crio.security import apparmor, capabilities
 from crio.spec import oci_runtime as oci
 from crio.spec.annotations import DEVICES, find
@@ -99,7 +99,7 @@ def _build(of: Draft, root_fd: int) -> ContainerPlan:
             uid_mappings=list(given.sandbox.uid_mappings),
             gid_mappings=list(given.sandbox.gid_mappings),
             resources=limits,
-            cgroups_path=cgroups_path(given.sandbox.cgroup_parent, given.id, given.runtime.cgroup_manager),
+            cgroups_path=runtime_path(given.sandbox.cgroup_parent, given.id, given.runtime.cgroup_manager),
             namespaces=namespaces(
                 of.context.namespace_options,
                 given.sandbox.namespaces,

@@ -40,6 +40,8 @@ class SandboxFacts(msgspec.Struct, frozen=True):
     """The pod's user namespace; empty without one."""
     gid_mappings: Sequence[IdMapping] = ()
     ips: Sequence[str] = ()
+    linked_logs: str = ""
+    """Where the pod's logs are shown to it."""
 
 
 class ImageFacts(msgspec.Struct, frozen=True):

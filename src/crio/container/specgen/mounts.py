@@ -35,6 +35,7 @@ def requested(draft: Draft) -> Volumes:
         relabel=label_type != SUPER_PRIVILEGED,
         trust_labels=is_true(draft.pod_annotations, TRY_SKIP_VOLUME_SELINUX_LABEL),
         restored=given.restored,
+        always_read_only=given.sandbox.linked_logs,
     )
     return volumes(given.config.mounts, given.image_mounts, settings, draft.notes)
 

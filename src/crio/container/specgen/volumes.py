@@ -46,6 +46,8 @@ class VolumeSettings(msgspec.Struct, frozen=True):
     """False for a super-privileged container, which labels cannot stop."""
     trust_labels: bool = False
     restored: bool = False
+    always_read_only: str = ""
+    """A path of the host that nothing is written through, whatever the request says: runtimes make mounts writable."""
 
 
 class Volumes(msgspec.Struct, frozen=True):
@@ -102,6 +104,9 @@ def _host_volume(
         mode = pb.PROPAGATION_HOST_TO_CONTAINER
     with source:
         kind = _propagation(mode, source, table, request)
+    read_only = _read_only(request, mode, settings)
+    if read_only == "rw" and settings.always_read_only and _contains(settings.always_read_only, path):
+        read_only = "ro"
     uids, gids = _mappings(request.uidMappings), _mappings(request.gidMappings)
     if bool(uids) != bool(gids):
         raise InvalidArgument(
@@ -114,14 +119,14 @@ def _host_volume(
         notes.label(path, trust_top=settings.trust_labels)
     done = pb.Mount()
     done.CopyFrom(request)
-    done.host_path, done.propagation = path, mode
+    done.host_path, done.propagation, done.readonly = path, mode, read_only != "rw"
     reported.append(done)
     return (
         Mount(
             request.container_path,
             "bind",
             runtime_source,
-            ["rbind", kind, _read_only(request, mode, settings)],
+            ["rbind", kind, read_only],
             uids,
             gids,
         ),

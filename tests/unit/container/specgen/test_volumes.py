@@ -33,6 +33,15 @@ def test_plain(tmp_path: Path) -> None:
     assert result.rootfs_propagation == ""
 
 
+def test_what_nothing_is_written_through(tmp_path: Path) -> None:
+    (tmp_path / "logs" / "web").mkdir(parents=True)
+    for path in (tmp_path / "logs", tmp_path / "logs" / "web"):
+        result = made(asked(path), always_read_only=str(tmp_path / "logs"))
+        assert result.mounts[0].options == ["rbind", "rprivate", "ro"]
+        assert result.reported[0].readonly
+    assert made(asked(tmp_path), always_read_only=str(tmp_path / "logs")).mounts[0].options[-1] == "rw"
+
+
 def test_reported_with_the_resolved_path(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to("real")
