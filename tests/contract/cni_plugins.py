@@ -58,12 +58,12 @@ class Pod:
         return run("nsenter", f"--net={self.netns}", *argv)
 
     def reach(self, address: str) -> None:
-        """Fail if the address does not answer within a few seconds; IPv6 may still look for duplicates at first."""
-        for attempt in range(5):
+        """Fail if the address does not answer in time; IPv6 may still look for duplicates at first."""
+        for attempt in range(30):
             try:
                 self.run("busybox", "ping", "-c", "1", "-W", "1", address)
             except subprocess.CalledProcessError:
-                if attempt == 4:
+                if attempt == 29:
                     raise
             else:
                 return

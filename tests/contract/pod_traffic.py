@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 from collections.abc import Iterator
@@ -9,7 +10,8 @@ from contextlib import contextmanager
 
 from crio.linux.namespaces import run_in_netns
 
-TIMEOUT = 2.0
+TIMEOUT = 15.0
+"""Seconds. Where nothing leads to a server the answer is mostly a refusal, and at once."""
 
 
 @contextmanager
@@ -29,7 +31,8 @@ def tcp_server(netns: str, port: int, answer: bytes) -> Iterator[None]:
                 connection, peer = server.accept()
             except TimeoutError:
                 continue
-            with connection:
+            # A client may have left already.
+            with connection, contextlib.suppress(OSError):
                 connection.sendall(answer + b" " + str(peer[0]).encode())
 
     thread = threading.Thread(target=serve)
@@ -72,12 +75,12 @@ def udp_server(netns: str, port: int, answer: bytes) -> Iterator[None]:
         server.close()
 
 
-def ask(host: str, port: int, netns: str | None = None) -> bytes | None:
+def ask(host: str, port: int, netns: str | None = None, *, timeout: float = TIMEOUT) -> bytes | None:
     """What a TCP server says, without the client's address, or None if it can't be reached."""
 
     def work() -> bytes | None:
         try:
-            with socket.create_connection((host, port), TIMEOUT) as connection:
+            with socket.create_connection((host, port), timeout) as connection:
                 return connection.recv(200).split(b" ")[0]
         except OSError:
             return None

@@ -13,7 +13,7 @@ import pytest
 
 from crio.api.runtime.v1 import api_pb2 as pb
 from crio.rpc.status import RpcError
-from node import Node
+from node import Node, running
 from registry_server import registry
 
 pytestmark = pytest.mark.root
@@ -40,16 +40,8 @@ async def node(scratch: Path, layout: str) -> AsyncIterator[Node]:
     (root / "blockio.yaml").write_text(
         "Classes:\n  slow:\n    - ThrottleReadBps: 50M\n      Devices: [/dev/vd?, /dev/sd?, /dev/ubd?]\n"
     )
-    await made.start()
-    await made.load(layout)
-    try:
+    async with running(made, layout):
         yield made
-        await made.remove_all_pods()
-        assert await made.stop() == 0
-    finally:
-        if made.process is not None and made.process.poll() is None:
-            made.kill()
-        made.remove_files()
 
 
 def annotated(node: Node, found: dict[str, str], name: str = "pod", *, special: bool = True) -> pb.PodSandboxConfig:
@@ -60,7 +52,7 @@ def annotated(node: Node, found: dict[str, str], name: str = "pod", *, special: 
     return config
 
 
-async def running(node: Node, pod_config: pb.PodSandboxConfig, config: pb.ContainerConfig | None = None) -> str:
+async def started(node: Node, pod_config: pb.PodSandboxConfig, config: pb.ContainerConfig | None = None) -> str:
     pod = await node.run_pod(pod_config)
     container = await node.create(pod, config or node.container_config(["sleep", "600"]), pod_config)
     await node.start_container(container)
@@ -76,7 +68,7 @@ async def test_only_where_they_are_allowed(node: Node) -> None:
     script = "umask; ulimit -n; df -k /dev/shm | tail -1"
     for special, expected in ((True, ("0077", "77", "8192", 512)), (False, ("0022", None, "65536", None))):
         config = node.container_config(["sh", "-c", script])
-        container = await running(node, annotated(node, asked, f"pod{special}", special=special), config)
+        container = await started(node, annotated(node, asked, f"pod{special}", special=special), config)
         await node.wait_exited(container)
         lines = [line.removeprefix("stdout F ") for line in node.log_lines(f"pod{special}")]
         assert lines[0] == expected[0]
@@ -97,7 +89,7 @@ async def test_sizes_that_are_none(node: Node) -> None:
 
 async def test_block_io_classes(node: Node) -> None:
     pod_config = annotated(node, {"blockio.resources.beta.kubernetes.io/pod": "slow"})
-    container = await running(node, pod_config)
+    container = await started(node, pod_config)
     limits = spec(node, container)["linux"]["resources"]["blockIO"]["throttleReadBpsDevice"]
     assert [limit["rate"] for limit in limits] == [50_000_000] * len(limits)
     other = annotated(node, {"blockio.resources.beta.kubernetes.io/container.ctr": "fast"}, "other")
@@ -110,8 +102,8 @@ async def test_a_container_ends_for_forbidden_calls(node: Node) -> None:
     pod_config = annotated(node, {"seccomp-notifier-action.crio.io": "stop"})
     config = node.container_config(["sh", "-c", "sleep 1; chroot / true; sleep 600"])
     config.linux.security_context.seccomp.profile_type = pb.SecurityProfile.RuntimeDefault
-    container = await running(node, pod_config, config)
-    ended = await node.wait_exited(container, 20)
+    container = await started(node, pod_config, config)
+    ended = await node.wait_exited(container)
     assert ended.reason == "seccomp killed"
     assert "chroot" in ended.message
     assert ended.message.startswith("Used forbidden syscalls: ")
@@ -122,12 +114,12 @@ def push_profile(host: str, name: str, profile: bytes) -> str:
 
     def put(url: str, data: bytes, kind: str) -> None:
         request = urllib.request.Request(url, data=data, method="PUT", headers={"Content-Type": kind})
-        urllib.request.urlopen(request, timeout=10).close()
+        urllib.request.urlopen(request, timeout=60).close()
 
     def blob(data: bytes, kind: str, **more: object) -> dict[str, object]:
         digest = "sha256:" + hashlib.sha256(data).hexdigest()
         start = urllib.request.Request(f"http://{host}/v2/{name}/blobs/uploads/", method="POST")
-        with urllib.request.urlopen(start, timeout=10) as answer:
+        with urllib.request.urlopen(start, timeout=60) as answer:
             place = answer.headers["Location"]
         put(f"{place}&digest={digest}", data, "application/octet-stream")
         return {"mediaType": kind, "digest": digest, "size": len(data), **more}
@@ -156,7 +148,7 @@ async def test_a_profile_from_a_registry(node: Node, tmp_path: Path) -> None:
         )
         name = push_profile(running_registry.host, "profiles/nodirs", json.dumps(profile).encode())
         pod_config = annotated(node, {"seccomp-profile.kubernetes.cri-o.io/POD": name})
-        container = await running(node, pod_config)
+        container = await started(node, pod_config)
     answer = await node.exec(container, "mkdir", "/tmp/x")
     assert b"not supported" in answer.stderr
     # A profile that the request names counts, and then no artifact.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import AsyncIterator
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from crio.api.runtime.v1 import api_pb2 as pb
 from crio.base.errors import Code
 from crio.rpc.status import RpcError
-from node import CGROUP_MANAGER, Node
+from node import CGROUP_MANAGER, PATIENCE, Node
 
 pytestmark = [pytest.mark.root, pytest.mark.parametrize("node", ["crun"], indirect=True)]
 
@@ -38,7 +39,8 @@ async def refused(call: object, code: Code, *words: str) -> None:
 
 async def run_pods_until_refused(node: Node) -> None:
     """Until a change of the network is noticed pods still get the old one."""
-    for _ in range(100):
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end:
         await node.remove_pod(await node.run_pod(node.pod_config()))
 
 
@@ -77,7 +79,8 @@ async def test_broken_cni_file(node: Node) -> None:
     path.write_text('{"name": "broken", "plugins": [')
     try:
         request = pb.StatusRequest()
-        for _ in range(100):
+        end = time.monotonic() + PATIENCE
+        while time.monotonic() < end:
             status = await node.call("Status", request, pb.StatusResponse)
             network = next(c for c in status.status.conditions if c.type == "NetworkReady")
             if not network.status:

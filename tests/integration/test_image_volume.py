@@ -128,7 +128,7 @@ async def test_a_crash_leaves_no_volume(node: Node, data: str, point: str) -> No
     with contextlib.suppress(Exception):
         await node.create(pod, with_volume(node), pod_config)
     assert node.process is not None
-    assert node.process.wait(timeout=10) == -signal.SIGKILL
+    assert node.process.wait(timeout=60) == -signal.SIGKILL
     # Of one the record is lost as well.
     if point == "container.image_volume.made":
         (directory,) = (node.root / "state" / "containers").iterdir()

@@ -17,7 +17,7 @@ class CadvisorClient:
 
     def __init__(self, path: str) -> None:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._socket.settimeout(10)
+        self._socket.settimeout(60)
         self._socket.connect(path)
         self._file = self._socket.makefile("rb")
 

@@ -12,24 +12,15 @@ import socket
 import ssl
 import subprocess
 import sys
-import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from crio.base.tls import ensure_certificate
 from crio.cli.crio_commands.inspect_client import get
-from node import Node
-
-
-async def until(what: str, check: Callable[[], Any], timeout: float = 20.0) -> Any:
-    end = time.monotonic() + timeout
-    while not (found := check()):
-        assert time.monotonic() < end, what
-        await asyncio.sleep(0.02)
-    return found
+from node import Node, until
+from registry_server import free_port
 
 
 class Manager:
@@ -53,9 +44,13 @@ class Manager:
 
 
 @pytest.fixture
-def fresh(scratch: Path) -> Node:
+def fresh(scratch: Path) -> Iterator[Node]:
     """A node that is not started yet."""
-    return Node(scratch / "node")
+    node = Node(scratch / "node")
+    yield node
+    if node.process is not None and node.process.poll() is None:
+        node.kill()
+    node.remove_files()
 
 
 async def test_the_service_manager_is_told_everything(fresh: Node) -> None:
@@ -100,7 +95,7 @@ async def test_a_clean_stop_is_noted(fresh: Node, number: signal.Signals) -> Non
         assert fresh.process is not None
         await fresh.close_client()
         fresh.process.send_signal(number)
-        assert await asyncio.to_thread(fresh.process.wait, 20) == 0
+        assert await asyncio.to_thread(fresh.process.wait, 60) == 0
         assert clean.exists()
         assert not fresh.socket.exists()
     finally:
@@ -114,9 +109,8 @@ async def test_signals_that_do_not_end_it(fresh: Node) -> None:
         assert process is not None
         for number in (signal.SIGPIPE, signal.SIGUSR2, signal.SIGUSR1):
             process.send_signal(number)
-        line = await until(
-            "the stacks", lambda: next((x for x in fresh.log_tail().splitlines() if "stacks of all" in x), "")
-        )
+        await until("the stacks", lambda: "stacks of all" in fresh.log_tail())
+        line = next(line for line in fresh.log_tail().splitlines() if "stacks of all" in line)
         path = Path(line.split("are in ", 1)[1].split('"')[0])
         assert path.name.startswith("crio-goroutine-stacks-")
         text = path.read_text()
@@ -134,12 +128,12 @@ async def test_there_is_one_of_it(fresh: Node, scratch: Path) -> None:
     other = Node(scratch / "other")
     try:
         await fresh.start()
-        again = await asyncio.to_thread(run_crio, fresh, timeout=20)
+        again = await asyncio.to_thread(run_crio, fresh, timeout=60)
         assert again.returncode == 1
         assert "another crio runs with the state directory" in again.stderr
         other.socket = fresh.socket
         other.write_config()
-        again = await asyncio.to_thread(run_crio, other, timeout=20)
+        again = await asyncio.to_thread(run_crio, other, timeout=60)
         assert again.returncode == 1
         assert str(fresh.socket) in again.stderr
         assert await fresh.pods() == []
@@ -238,14 +232,8 @@ async def test_profiles(fresh: Node) -> None:
         fresh.remove_files()
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def ask(port: int, path: str) -> tuple[int, str]:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     connection.request("GET", path)
     answer = connection.getresponse()
     try:
@@ -257,14 +245,14 @@ def ask(port: int, path: str) -> tuple[int, str]:
 async def test_tls_is_there_for_who_asks_and_takes_no_memory_before(fresh: Node) -> None:
     certificate, key = str(fresh.root / "cert.pem"), str(fresh.root / "key.pem")
     await ensure_certificate(certificate, key)
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        port = found.getsockname()[1]
+    port = free_port()
     settings = fresh.root / "conf.d" / "10-tls.conf"
-    await fresh.start()
-    assert fresh.process is not None
-    assert "libssl" not in Path(f"/proc/{fresh.process.pid}/maps").read_text()
-    await fresh.stop()
-    settings.write_text(f"""
+    try:
+        await fresh.start()
+        assert fresh.process is not None
+        assert "libssl" not in Path(f"/proc/{fresh.process.pid}/maps").read_text()
+        assert await fresh.stop() == 0
+        settings.write_text(f"""
 [crio.api]
 stream_address = "127.0.0.1"
 stream_port = "{port}"
@@ -272,12 +260,12 @@ stream_enable_tls = true
 stream_tls_cert = "{certificate}"
 stream_tls_key = "{key}"
 """)
-    await fresh.start()
-    try:
+        await fresh.start()
         context = ssl.create_default_context(cafile=certificate)
         reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context, server_hostname="localhost")
         writer.write(b"GET /exec/no-such-token HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        assert (await reader.read(12)) == b"HTTP/1.1 404"
+        assert (await reader.readexactly(12)) == b"HTTP/1.1 404"
         writer.close()
+        assert await fresh.stop() == 0
     finally:
-        await fresh.stop()
+        fresh.remove_files()
