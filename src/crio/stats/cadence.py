@@ -2,21 +2,43 @@
 
 from __future__ import annotations
 
-SHORTEST, LONGEST = 1.5, 90.0
-"""Seconds between two looks for which it is worth while: below, the figures of the look before are young enough."""
+from collections import deque
+
+SHORTEST, LONGEST = 1.0, 130.0
+"""Seconds between two looks of somebody who is expected again: eviction and scrapes come each 10 to 60 seconds."""
+USUAL = 10.0
+"""What is expected of whom nothing is known: the kubelet's interval."""
+_LOOKS = 32
 
 
 class Cadence:
-    """Of somebody who looks at intervals; times are in seconds of any steady clock."""
+    """Of all who look at one kind of figures, each at an interval of his own. Times are seconds of any steady clock."""
 
-    def __init__(self, lead: float) -> None:
-        """`lead` is how long before the look, in seconds, the figures are to be read."""
-        self._lead = lead
-        self._last: float | None = None
+    def __init__(self) -> None:
+        self._looks: deque[float] = deque(maxlen=_LOOKS)
+        self._interval = 0.0
+        """The last that was seen twice in a row; 0 for none."""
 
-    def looked(self, now: float) -> float | None:
-        """A look at `now`: when to read ahead for the next, as far as the last interval tells; None for not at all."""
-        last, self._last = self._last, now
-        if last is None or not SHORTEST <= now - last <= LONGEST:
-            return None
-        return now + (now - last) - self._lead
+    def looked(self, now: float) -> float:
+        """A look at `now`: when whoever looked is likely to look again."""
+        interval = self._repeated(now)
+        if interval:
+            self._interval = interval
+        elif self._interval:
+            interval = self._interval
+        else:
+            first = now - self._looks[-1] if self._looks else 0.0
+            interval = first if SHORTEST <= first <= LONGEST else USUAL
+        self._looks.append(now)
+        return now + interval
+
+    def _repeated(self, now: float) -> float:
+        """The shortest interval after which somebody looks now for the third time, as it seems; 0 if there is none."""
+        for look in reversed(self._looks):
+            interval = now - look
+            if interval > LONGEST:
+                break
+            tolerance = min(interval / 8, 0.4)
+            if interval >= SHORTEST and any(abs(look - interval - other) <= tolerance for other in self._looks):
+                return interval
+        return 0.0

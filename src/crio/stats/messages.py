@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 from crio.api.runtime.v1 import api_pb2 as pb
 from crio.container.container import Container
@@ -46,10 +47,8 @@ def container_use(use: Use, rate: int | None, now: int) -> bytes:
     return stats.SerializeToString()
 
 
-def sandbox_use(
-    use: Use, rate: int | None, now: int, processes: int, interfaces: Sequence[Interface] | None, *, with_io: bool
-) -> bytes:
-    """The part of a LinuxPodSandboxStats with what a pod uses. `interfaces` is None for one in the host's network."""
+def sandbox_use(use: Use, rate: int | None, now: int, processes: int, *, with_io: bool) -> bytes:
+    """The part of a LinuxPodSandboxStats with what a pod uses."""
     linux = pb.LinuxPodSandboxStats()
     fill_cpu(linux.cpu, use, rate, now)
     fill_memory(linux.memory, use, now)
@@ -58,8 +57,13 @@ def sandbox_use(
         fill_pressure(linux.io.psi, use.io_pressure)
     linux.process.timestamp = now
     linux.process.process_count.value = processes
-    if interfaces is not None:
-        fill_network(linux.network, interfaces, now)
+    return linux.SerializeToString()
+
+
+def sandbox_network(interfaces: Sequence[Interface], now: int) -> bytes:
+    """The part of a LinuxPodSandboxStats with what went through the network of a pod that has its own."""
+    linux = pb.LinuxPodSandboxStats()
+    fill_network(linux.network, interfaces, now)
     return linux.SerializeToString()
 
 
@@ -99,12 +103,19 @@ def fill_memory(message: pb.MemoryUsage, use: Use, now: int) -> None:
 
 
 def fill_pressure(message: pb.PsiStats, pressure: Pressure | None) -> None:
-    if pressure is None:
-        return
-    message.Some.Total, message.Full.Total = pressure.some_total, pressure.full_total
-    message.Some.Avg10, message.Full.Avg10 = pressure.some_avg10, pressure.full_avg10
-    message.Some.Avg60, message.Full.Avg60 = pressure.some_avg60, pressure.full_avg60
-    message.Some.Avg300, message.Full.Avg300 = pressure.some_avg300, pressure.full_avg300
+    if pressure is not None:
+        message.MergeFromString(_encoded(pressure))
+
+
+@lru_cache(maxsize=2048)
+def _encoded(pressure: Pressure) -> bytes:
+    """Kept, since that of a quiet group stays as it is, and has eight fields."""
+    psi = pb.PsiStats()
+    psi.Some.Total, psi.Full.Total = pressure.some_total, pressure.full_total
+    psi.Some.Avg10, psi.Full.Avg10 = pressure.some_avg10, pressure.full_avg10
+    psi.Some.Avg60, psi.Full.Avg60 = pressure.some_avg60, pressure.full_avg60
+    psi.Some.Avg300, psi.Full.Avg300 = pressure.some_avg300, pressure.full_avg300
+    return psi.SerializeToString()
 
 
 _POD_INTERFACE = "eth0"

@@ -1,4 +1,4 @@
-"""CPU rates, made of two readings of a counter."""
+"""The rate of a counter, made of two readings of it."""
 
 from __future__ import annotations
 
@@ -6,26 +6,22 @@ _SHORTEST = 100_000_000
 """Nanoseconds between two readings below which the older rate says more than a new one would."""
 
 
-class Rates:
-    """Keeps the last reading of each counter."""
+class Rate:
+    """Keeps the last reading of one counter."""
+
+    __slots__ = ("_rate", "_then", "_used")
 
     def __init__(self) -> None:
-        self._last: dict[str, tuple[int, int, int]] = {}
+        self._then = self._used = -1
+        self._rate: int | None = None
 
-    def nano_cores(self, key: str, usage: int, now: int) -> int | None:
+    def nano_cores(self, usage: int, now: int) -> int | None:
         """Billionths of a core used since the reading before; None at the first one. Times and usage in ns."""
-        last = self._last.get(key)
-        if last is None or usage < last[1]:
-            self._last[key] = (now, usage, -1)
-            return None
-        then, used, rate = last
-        if now - then < _SHORTEST:
-            return rate if rate >= 0 else None
-        rate = (usage - used) * 1_000_000_000 // (now - then)
-        self._last[key] = (now, usage, rate)
-        return rate
-
-    def keep_only(self, keys: set[str]) -> None:
-        """Forget counters of what is gone."""
-        for key in self._last.keys() - keys:
-            del self._last[key]
+        if self._then < 0 or usage < self._used:
+            self._rate = None
+        elif now - self._then < _SHORTEST:
+            return self._rate
+        else:
+            self._rate = (usage - self._used) * 1_000_000_000 // (now - self._then)
+        self._then, self._used = now, usage
+        return self._rate

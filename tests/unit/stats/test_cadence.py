@@ -1,23 +1,50 @@
+"""When the next look is expected."""
+
 from __future__ import annotations
 
 import pytest
 
-from crio.stats.cadence import LONGEST, SHORTEST, Cadence
+from crio.stats.cadence import LONGEST, USUAL, Cadence
 
 
-def test_the_first_look_tells_nothing() -> None:
-    assert Cadence(0.5).looked(100.0) is None
+def expected(cadence: Cadence, *looks: float) -> float:
+    """After how long the next look is expected after these."""
+    return [cadence.looked(look) - look for look in looks][-1]
 
 
-def test_the_next_look_comes_after_the_same_interval() -> None:
-    cadence = Cadence(0.5)
-    cadence.looked(100.0)
-    assert cadence.looked(110.0) == pytest.approx(119.5)
-    assert cadence.looked(125.0) == pytest.approx(139.5)
+def test_of_whom_nothing_is_known_the_usual_is_expected() -> None:
+    assert expected(Cadence(), 100.0) == USUAL
 
 
-@pytest.mark.parametrize("interval", [0.0, SHORTEST / 2, LONGEST * 2])
-def test_nobody_is_expected_at_once_or_much_later(interval: float) -> None:
-    cadence = Cadence(0.5)
-    cadence.looked(100.0)
-    assert cadence.looked(100.0 + interval) is None
+def test_the_second_look_tells_an_interval() -> None:
+    assert expected(Cadence(), 100.0, 115.0) == pytest.approx(15.0)
+
+
+@pytest.mark.parametrize("interval", [0.0, 0.5, LONGEST * 2])
+def test_looks_at_once_or_much_later_tell_none(interval: float) -> None:
+    assert expected(Cadence(), 100.0, 100.0 + interval) == USUAL
+
+
+def test_an_interval_may_change() -> None:
+    cadence = Cadence()
+    assert expected(cadence, 0.0, 10.0, 20.0) == pytest.approx(10.0)
+    assert expected(cadence, 50.0, 80.0, 110.0) == pytest.approx(30.0)
+
+
+def test_a_pause_does_not_change_it() -> None:
+    cadence = Cadence()
+    assert expected(cadence, 0.0, 10.1, 20.1) == pytest.approx(10.0)
+    assert expected(cadence, 77.0) == pytest.approx(10.0)
+
+
+def test_two_that_look_are_expected_at_their_own_intervals() -> None:
+    """One each 10 seconds, one each 15 seconds, from 3 on."""
+    cadence = Cadence()
+    looks = sorted([(10.0 * n, 10.0) for n in range(12)] + [(3.0 + 15.0 * n, 15.0) for n in range(8)])
+    found = [(interval, cadence.looked(at) - at) for at, interval in looks]
+    assert all(told == pytest.approx(interval) for interval, told in found[10:])
+
+
+def test_somebody_quick_is_expected_after_a_second() -> None:
+    cadence = Cadence()
+    assert expected(cadence, *(0.25 * n for n in range(40))) == pytest.approx(1.0)

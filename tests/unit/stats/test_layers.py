@@ -28,7 +28,7 @@ class Folder:
         self.gate.set()
 
     def container_usage(self, id: str) -> Usage:
-        self.gate.wait(10)
+        self.gate.wait(60)
         self.looks += 1
         return measure(str(self.root / id))
 
@@ -73,7 +73,7 @@ async def test_an_old_size_is_told_until_there_is_a_new_one(
     await layers.measure(["a"])
     assert inodes(layers, "a") == 1
     folder.gate.set()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while inodes(layers, "a") == 1:
             await asyncio.sleep(0.01)
     (folder.root / "a" / "other").touch()

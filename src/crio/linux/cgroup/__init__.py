@@ -7,7 +7,8 @@ and the monitor's placement.
 
 from __future__ import annotations
 
-from crio.linux.cgroup.base import CgroupFs, CpuStats, IoDevice, MemoryStats, PidsStats, Pressure, Use
+from crio.linux.cgroup.base import CgroupFs
 from crio.linux.cgroup.detect import detect
+from crio.linux.cgroup.figures import CpuStats, Figures, IoDevice, MemoryStats, PidsStats, Pressure, Use
 
-__all__ = ["CgroupFs", "CpuStats", "IoDevice", "MemoryStats", "PidsStats", "Pressure", "Use", "detect"]
+__all__ = ["CgroupFs", "CpuStats", "Figures", "IoDevice", "MemoryStats", "PidsStats", "Pressure", "Use", "detect"]

@@ -1,0 +1,235 @@
+"""Figures of containers whose processes are sleeps in groups of this machine."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import time
+import uuid
+from collections.abc import AsyncIterator, Callable, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from crio.api.runtime.v1 import api_pb2 as pb
+from crio.base.executor import Executor
+from crio.conmon.exitrecord import ExitRecord
+from crio.container.container import Container
+from crio.linux.cgroup import CgroupFs, detect
+from crio.sandbox.sandbox import Sandbox
+from crio.stats import reader as reader_module
+from crio.stats.reader import StatsReader
+from crio.storage.store import Store
+from crio.storage.usage import Usage
+from small_node import SmallNode, make_container, make_sandbox
+
+pytestmark = pytest.mark.root
+
+
+class Bed:
+    """A reader of a small node's figures, below one group."""
+
+    def __init__(self, root: Path) -> None:
+        self.cgroups: CgroupFs = detect()
+        self.parent = f"/crio-unit-{uuid.uuid4().hex}"
+        self.node = SmallNode(root)
+        self.period = 0
+        self.processes: list[subprocess.Popen[bytes]] = []
+        self.executor = Executor("test", 1)
+        store: Any = SimpleNamespace(
+            options=SimpleNamespace(graphroot="/graph"), container_usage=lambda id: Usage(4096, 1)
+        )
+        self.reader = StatsReader(
+            self.cgroups,
+            self.node.containers,
+            cast(Store, store),
+            self.executor,
+            lambda: "cgroupfs",
+            lambda: self.period,
+        )
+
+    def pod(self, number: int = 1, **facts: Any) -> Sandbox:
+        sandbox = make_sandbox(number, cgroup_parent=f"{self.parent}/pod{number}", **facts)
+        sandbox.config.linux.cgroup_parent = f"{self.parent}/pod{number}"
+        self.cgroups.create(f"{self.parent}/pod{number}")
+        return self.node.add_sandbox(sandbox)
+
+    def container(self, number: int, pod: int = 1, command: Sequence[str] = ("sleep", "1000")) -> Container:
+        """A running one."""
+        path = f"{self.parent}/pod{pod}/crio-{number}"
+        self.cgroups.create(path)
+        process = subprocess.Popen(["sh", "-c", 'read go; exec "$@"', "sh", *command], stdin=subprocess.PIPE)
+        self.processes.append(process)
+        self.cgroups.add(path, process.pid)
+        assert process.stdin is not None
+        process.stdin.write(b"go\n")
+        process.stdin.flush()
+        end = time.monotonic() + 30
+        while not ((memory := self.cgroups.memory(path)) and memory.usage):
+            assert time.monotonic() < end
+            time.sleep(0.01)
+        return self.node.add_container(make_container(number, pod, cgroup_path=path, pid=process.pid, started_at=7))
+
+    async def containers(self) -> dict[str, pb.ContainerStats]:
+        running = [container for container in self.node.containers if container.running]
+        told = [pb.ContainerStats.FromString(each) for each in await self.reader.containers(running)]
+        return {each.attributes.id: each for each in told}
+
+    async def sandboxes(self) -> dict[str, pb.PodSandboxStats]:
+        ready = [sandbox for sandbox in self.node.sandboxes if sandbox.ready]
+        told = [pb.PodSandboxStats.FromString(each) for each in await self.reader.sandboxes(ready)]
+        return {each.attributes.id: each for each in told}
+
+    async def close(self) -> None:
+        await self.reader.close()
+        self.executor.close()
+        for process in self.processes:
+            process.kill()
+            process.communicate()
+        self.cgroups.remove(self.parent)
+
+
+@pytest.fixture
+async def bed(tmp_path: Path) -> AsyncIterator[Bed]:
+    bed = Bed(tmp_path)
+    yield bed
+    await bed.close()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(30):
+        while not condition():
+            await asyncio.sleep(0.02)
+
+
+async def test_figures_are_told_again_while_they_are_young(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reader_module, "MAX_AGE", 3600.0)
+    bed.pod()
+    container = bed.container(0xC1)
+    before = time.time_ns()
+    first = (await bed.containers())[container.id]
+    assert before <= first.cpu.timestamp == first.memory.timestamp <= time.time_ns()
+    assert first.memory.usage_bytes.value > 0
+    assert first.writable_layer.used_bytes.value == 4096
+    assert (await bed.containers())[container.id] == first
+    # One that is new has figures at once, and the others are told again.
+    new = bed.container(0xC2)
+    both = await bed.containers()
+    assert both[container.id] == first
+    assert both[new.id].cpu.timestamp > first.cpu.timestamp
+    assert both[new.id].cpu.HasField("usage_core_nano_seconds")
+    # Who asks for one container has it read for him.
+    assert (await bed.reader.container(container)).cpu.timestamp > both[new.id].cpu.timestamp
+
+
+async def test_use_grows_from_list_to_list(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reader_module, "MAX_AGE", 0.01)
+    bed.pod()
+    container = bed.container(0xC1, command=("sh", "-c", "while :; do :; done"))
+    last = (await bed.containers())[container.id]
+    async with asyncio.timeout(30):
+        while last.cpu.usage_nano_cores.value == 0:
+            await asyncio.sleep(0.15)
+            now = (await bed.containers())[container.id]
+            assert now.cpu.timestamp > last.cpu.timestamp
+            assert now.cpu.usage_core_nano_seconds.value >= last.cpu.usage_core_nano_seconds.value
+            last = now
+    assert last.cpu.usage_core_nano_seconds.value > 0
+
+
+async def test_what_has_ended_is_gone_at_once(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
+    sandbox = bed.pod()
+    first, second = bed.container(0xC1), bed.container(0xC2)
+    assert set(await bed.containers()) == {first.id, second.id}
+    assert len((await bed.sandboxes())[sandbox.id].linux.containers) == 2
+    second.exit = ExitRecord(exit_code=0, finished_at_ns=1)
+    assert set(await bed.containers()) == {first.id}
+    (left,) = (await bed.sandboxes())[sandbox.id].linux.containers
+    assert left.attributes.id == first.id
+    # Also when it ends between the question and the answer.
+    monkeypatch.setattr(reader_module, "MAX_AGE", 0.0)
+    monkeypatch.setattr(reader_module, "_SLICE", -1.0)
+    answer = asyncio.create_task(bed.reader.containers([first, second]))
+    await asyncio.sleep(0)
+    first.exit = ExitRecord(exit_code=0, finished_at_ns=1)
+    assert await answer == []
+    assert (await bed.reader.container(first)).attributes.id == first.id
+    sandbox.record.stopped_at = 1
+    assert await bed.sandboxes() == {}
+
+
+async def test_a_pod_holds_its_own_figures_and_its_containers(bed: Bed) -> None:
+    sandbox = bed.pod(namespaces={"net": "/proc/self/ns/net"})
+    container = bed.container(0xC1)
+    before = time.time_ns()
+    pod = (await bed.sandboxes())[sandbox.id]
+    assert [each.attributes.id for each in pod.linux.containers] == [container.id]
+    assert pod.linux.process.process_count.value == 1
+    assert before <= pod.linux.cpu.timestamp <= pod.linux.network.timestamp <= time.time_ns()
+    assert pod.linux.memory.usage_bytes.value >= pod.linux.containers[0].memory.usage_bytes.value > 0
+    alone = await bed.reader.sandbox(sandbox)
+    assert alone.linux.cpu.timestamp > pod.linux.cpu.timestamp
+    assert alone.linux.containers[0].cpu.timestamp > pod.linux.containers[0].cpu.timestamp
+
+
+async def test_a_pod_without_a_group_is_the_sum_of_its_containers(bed: Bed) -> None:
+    sandbox = bed.pod()
+    sandbox.config.linux.cgroup_parent = ""
+    bed.container(0xC1)
+    bed.container(0xC2)
+    pod = (await bed.sandboxes())[sandbox.id]
+    assert pod.linux.process.process_count.value == 2
+    assert pod.linux.memory.usage_bytes.value > 0
+    assert not pod.linux.HasField("io")
+
+
+async def test_figures_are_read_before_a_look_that_is_expected(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reader_module, "_LEAD", 9.9)
+    bed.pod()
+    container = bed.container(0xC1)
+    asked = (await bed.containers())[container.id]
+    read_again = bed.reader._told[container.id]
+    await until(
+        lambda: (
+            read_again.at > time.monotonic() - 0.5
+            and pb.ContainerStats.FromString(read_again.attributes + read_again.used).cpu.timestamp
+            > asked.cpu.timestamp
+        )
+    )
+
+
+async def test_the_period_of_collection_is_how_long_figures_are_told(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reader_module, "MAX_AGE", 0.0)
+    bed.pod()
+    container = bed.container(0xC1)
+    first = (await bed.containers())[container.id]
+    assert (await bed.containers())[container.id].cpu.timestamp > first.cpu.timestamp
+    bed.period = 3600
+    kept = (await bed.containers())[container.id]
+    assert (await bed.containers())[container.id] == kept
+
+
+async def test_others_work_while_many_are_read(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reader_module, "_SLICE", -1.0)
+    bed.pod()
+    for number in range(0xC0, 0xC5):
+        bed.container(number)
+    await bed.containers()
+    monkeypatch.setattr(reader_module, "MAX_AGE", 0.0)
+    turns, answer = 0, asyncio.create_task(bed.containers())
+    while not answer.done():
+        turns += 1
+        await asyncio.sleep(0)
+    assert turns > 5
+
+
+async def test_what_nobody_asks_for_is_forgotten(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reader_module, "_FORGET_AFTER", 0.05)
+    bed.pod()
+    bed.container(0xC1)
+    await bed.sandboxes()
+    assert len(bed.reader._groups) == 2
+    await until(lambda: len(bed.reader._groups) == 0 and not bed.reader._told and bed.reader._sweep is None)
+    assert len(await bed.sandboxes()) == 1
