@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
+import time
 
 import pytest
 
 
 def pass_seconds(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
-    """From now on the running loop's clock is `seconds` ahead: whatever it would have done until then is due at once.
+    """From now on the monotonic clock, and with it every event loop's, is `seconds` ahead: what is due by then is due.
 
     So a deadline can be long enough for the busiest machine, and a test needs not to wait for it.
     """
-    loop = asyncio.get_running_loop()
-    now = loop.time
-    monkeypatch.setattr(loop, "time", lambda: now() + seconds)
+    now = time.monotonic
+    monkeypatch.setattr(time, "monotonic", lambda: now() + seconds)

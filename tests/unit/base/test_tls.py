@@ -92,7 +92,7 @@ async def test_files_are_followed(pair: tuple[str, str], caplog: pytest.LogCaptu
 
 
 async def logged(caplog: pytest.LogCaptureFixture, text: str) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while text not in caplog.text:
             await asyncio.sleep(0.01)
 

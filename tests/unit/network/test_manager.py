@@ -20,6 +20,7 @@ from crio.base.errors import Code, FailedPrecondition, Internal, InvalidArgument
 from crio.linux import namespaces
 from crio.network.manager import Network, PodNetwork, PortMapping, TimeLimits
 from crio.network.plugin import PluginFailed
+from loop_clock import pass_seconds
 
 A, B = {"type": "fake-a"}, {"type": "fake-b", "capabilities": {"portMappings": True}}
 
@@ -148,17 +149,21 @@ async def test_a_failing_del_does_not_keep_the_others_from_theirs(tmp_path: Path
         assert _left(tmp_path) == ["net-pod-1-eth0", "pod-1.json"]
 
 
-async def test_a_plug_in_that_hangs_is_ended(tmp_path: Path, fake: FakeCni) -> None:
-    fake.sleeps("fake-b", "ADD", 30)
-    async with _network(tmp_path, fake, limits=TimeLimits(add=0.5)) as network:
-        with pytest.raises(PluginFailed, match=r"fake-b ADD .* did not end within 0\.\d+ s and was killed"):
-            await network.add(_pod())
+async def test_a_plug_in_that_hangs_is_ended(tmp_path: Path, fake: FakeCni, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake.sleeps("fake-b", "ADD", 1000)
+    async with _network(tmp_path, fake, limits=TimeLimits(add=60)) as network:
+        adding = asyncio.create_task(network.add(_pod()))
+        while "fake-b ADD" not in fake.calls():
+            await asyncio.sleep(0.01)
+        pass_seconds(monkeypatch, 61)
+        with pytest.raises(PluginFailed, match=r"fake-b ADD .* did not end within [\d.]+ s and was killed"):
+            await adding
     assert fake.calls()[-1] == "fake-a DEL"
     assert _left(tmp_path) == []
 
 
 async def test_a_cancelled_add_is_undone(tmp_path: Path, fake: FakeCni) -> None:
-    fake.sleeps("fake-b", "ADD", 30)
+    fake.sleeps("fake-b", "ADD", 1000)
     async with _network(tmp_path, fake) as network:
         task = asyncio.create_task(network.add(_pod()))
         while "fake-b ADD" not in fake.calls():
@@ -465,7 +470,8 @@ async def test_one_pods_operations_wait_for_each_other(tmp_path: Path, fake: Fak
     fake.sleeps("fake-b", "ADD", 0.3)
     async with _network(tmp_path, fake) as network:
         adding = asyncio.create_task(network.add(_pod()))
-        await asyncio.sleep(0.05)
+        while not fake.calls():
+            await asyncio.sleep(0.01)
         await asyncio.gather(network.delete(_pod()), network.delete(_pod()))
         assert adding.done()
     assert fake.calls() == ["fake-a ADD", "fake-b ADD", "fake-b DEL", "fake-a DEL"]
@@ -476,7 +482,8 @@ async def test_garbage_collection_waits_for_pods_that_are_being_attached(tmp_pat
     fake.sleeps("fake-a", "ADD", 0.3)
     async with _network(tmp_path, fake) as network:
         adding = asyncio.create_task(network.add(_pod("busy")))
-        await asyncio.sleep(0.05)
+        while "fake-a ADD" not in fake.calls():
+            await asyncio.sleep(0.01)
         await network.collect_garbage(())
         assert adding.done()
     assert fake.calls() == ["fake-a STATUS", "fake-a ADD", "fake-a GC"]

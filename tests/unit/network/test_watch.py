@@ -20,7 +20,7 @@ class Changes:
         self._event.set()
 
     async def wait(self) -> None:
-        await asyncio.wait_for(self._event.wait(), 5)
+        await asyncio.wait_for(self._event.wait(), 60)
         self._event.clear()
 
     async def none(self) -> None:

@@ -117,7 +117,7 @@ async def test_a_start_that_waits_for_a_dead_process_is_let_go(tmp_path: Path) -
     os.mkfifo(fifo)
     waiting = subprocess.Popen(["sh", "-c", f"exec 3>{fifo}"])
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while waiting.poll() is None:
                 runtime.release_start("one")
                 await asyncio.sleep(0.01)

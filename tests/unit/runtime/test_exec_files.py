@@ -77,7 +77,7 @@ async def test_what_was_waited_for_is_ended(tmp_path: Path, sleeper: subprocess.
         left = leftovers(str(tmp_path))
         assert len(left) == 1
         await end_leftovers(left, lambda pid: pid == sleeper.pid)
-        assert sleeper.wait(timeout=10) == -9
+        assert sleeper.wait(timeout=60) == -9
         assert os.listdir(tmp_path) == []
     assert leftovers(str(tmp_path)) == set()
 
@@ -99,5 +99,5 @@ async def test_a_command_that_is_being_started_is_waited_for(tmp_path: Path, sle
     assert sleeper.poll() is None
     Path(files.pid).write_text(str(sleeper.pid))
     await ending
-    assert sleeper.wait(timeout=10) == -9
+    assert sleeper.wait(timeout=60) == -9
     assert os.listdir(tmp_path) == ["config.json"]
