@@ -10,7 +10,7 @@ import pytest
 
 from crio.api.runtime.v1 import api_pb2 as pb
 from crio.rpc.status import RpcError
-from node import Node
+from node import PATIENCE, Node, until
 
 pytestmark = pytest.mark.root
 
@@ -21,7 +21,7 @@ def listen(node: Node) -> AsyncIterator[pb.ContainerEventResponse]:
 
 
 async def take(events: AsyncIterator[pb.ContainerEventResponse], count: int) -> list[pb.ContainerEventResponse]:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         return [await anext(events) for _ in range(count)]
 
 
@@ -71,14 +71,21 @@ async def test_an_empty_node_leaves_no_mount(node: Node) -> None:
     assert [line for line in table if line.split()[4].startswith(f"{node.root}/")] == []
 
 
-DEAF = ["sh", "-c", "trap '' TERM; while :; do sleep 0.1; done"]
+DEAF = ["sh", "-c", "trap '' TERM; echo deaf; while :; do sleep 0.1; done"]
 
 
-async def test_a_later_stop_brings_the_kill_forward(node: Node) -> None:
+async def start_deaf(node: Node) -> str:
+    """A container that a SIGTERM does not end; before its program runs one might end the runtime's."""
     pod_config = node.host_network(node.pod_config())
     pod = await node.run_pod(pod_config)
     container = await node.create(pod, node.container_config(DEAF), pod_config)
     await node.start_container(container)
+    await until("it is deaf", lambda: node.log_lines("pod") == ["stdout F deaf"])
+    return container
+
+
+async def test_a_later_stop_brings_the_kill_forward(node: Node) -> None:
+    container = await start_deaf(node)
     patient = asyncio.create_task(node.stop_container(container, timeout=600))
     await asyncio.sleep(0.3)
     assert (await node.status(container)).state == pb.CONTAINER_RUNNING
@@ -89,10 +96,7 @@ async def test_a_later_stop_brings_the_kill_forward(node: Node) -> None:
 
 
 async def test_a_removal_does_not_wait_for_a_patient_stop(node: Node) -> None:
-    pod_config = node.host_network(node.pod_config())
-    pod = await node.run_pod(pod_config)
-    container = await node.create(pod, node.container_config(DEAF), pod_config)
-    await node.start_container(container)
+    container = await start_deaf(node)
     patient = asyncio.create_task(node.stop_container(container, timeout=600))
     await asyncio.sleep(0.3)
     await node.remove_container(container)

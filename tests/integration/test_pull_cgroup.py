@@ -13,7 +13,7 @@ from crio.api.runtime.v1 import api_pb2 as pb
 from crio.linux.cgroup import detect
 from crio.sandbox.cgroups import parent_path
 from images import layout as image_layout
-from node import CGROUP_MANAGER, Node
+from node import CGROUP_MANAGER, PATIENCE, Node, until
 
 pytestmark = pytest.mark.root
 
@@ -23,39 +23,35 @@ def parent() -> Iterator[str]:
     stem = f"crtest{uuid.uuid4().hex[:8]}"
     name = f"{stem}.slice" if CGROUP_MANAGER == "systemd" else f"/{stem}"
     yield name
-    detect().remove(parent_path(name, CGROUP_MANAGER))
-
-
-def workers(node: Node) -> list[int]:
-    assert node.process is not None
-    children = Path(f"/proc/{node.process.pid}/task/{node.process.pid}/children").read_text().split()
-    return [int(pid) for pid in children if b"crio.image.worker" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    detect().remove(parent_path(name, CGROUP_MANAGER), timeout=PATIENCE)
 
 
 async def test_a_pods_image_is_pulled_in_the_pods_group(scratch: Path, tmp_path: Path, parent: str) -> None:
     layout, kernel = image_layout(str(tmp_path / "layout"), "localhost/app:1"), detect()
     node = Node(scratch / "node", settings='separate_pull_cgroup = "pod"')
-    await node.start(failpoints="image.worker.job=sleep(0.5)")
+
+    def workers() -> list[int]:
+        return node.children(b"crio.image.worker")
+
     try:
+        await node.start(failpoints="image.worker.job=sleep(0.5)")
         config = node.pod_config(cgroup_parent=parent)
         image = pb.ImageSpec(image=f"oci:{layout}:localhost/app:1")
         request = pb.PullImageRequest(image=image, sandbox_config=config)
         pull = asyncio.create_task(node.call("PullImage", request, pb.PullImageResponse))
         path = parent_path(parent, CGROUP_MANAGER)
-        while not kernel.processes(path):
-            assert not pull.done()
-            await asyncio.sleep(0.01)
-        (worker,) = workers(node)
+        await until("the worker is in the group", lambda: pull.done() or kernel.processes(path))
+        assert not pull.done()
+        (worker,) = workers()
         assert kernel.processes(path) == [worker]
         assert kernel.is_in(path, worker)
         pulled = (await pull).image_ref
         # It keeps no pod's group from being removed.
-        while workers(node) or any(kernel.children(path)):
-            await asyncio.sleep(0.05)
+        await until("the worker is gone with its group", lambda: not workers() and not any(kernel.children(path)))
         # What no pod asks for is pulled in the daemon's own group.
         again = await node.call("PullImage", pb.PullImageRequest(image=image), pb.PullImageResponse)
         assert again.image_ref == pulled
-        (own,) = workers(node)
+        (own,) = workers()
         assert kernel.group_of(own) == kernel.group_of(node.process.pid if node.process else "self")
         assert await node.stop() == 0
     finally:
