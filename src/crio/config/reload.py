@@ -55,6 +55,8 @@ class Plan(msgspec.Struct, frozen=True):
 
 def plan_reload(running: Config, loaded: Config) -> Plan:
     """Compare the running configuration with a freshly loaded and checked one."""
+    if running.runtime.cgroup_manager != loaded.runtime.cgroup_manager:
+        loaded = _with_monitors_of(running, loaded)
     changes = tuple(diff(running, loaded))
     pending = tuple(change for change in changes if change.needs_restart)
     config = loaded
@@ -96,6 +98,17 @@ def _diff_fields(dotted: str, table: str, before: Struct, after: Struct) -> Iter
         else:
             entry = entries()[f"{table}.{field.name}"]
             yield Change(f"{dotted}.{field.name}", to_toml(entry, old), to_toml(entry, new))
+
+
+def _with_monitors_of(running: Config, loaded: Config) -> Config:
+    """`loaded` with monitors in the control groups of `running`: those of another manager wait for a restart with it."""
+    kept = {name: handler.monitor_cgroup for name, handler in running.runtime.runtimes.items()}
+    other = running.runtime.runtimes.get(running.runtime.default_runtime)
+    handlers = {
+        name: structs.replace(handler, monitor_cgroup=kept.get(name, other.monitor_cgroup if other else ""))
+        for name, handler in loaded.runtime.runtimes.items()
+    }
+    return structs.replace(loaded, runtime=structs.replace(loaded.runtime, runtimes=handlers))
 
 
 def _with_value(config: Config, dotted: str, value: Any) -> Config:

@@ -102,10 +102,12 @@ def test_check_tells_all_and_fails(capsys: pytest.CaptureFixture[str], tmp_path:
 def test_check_is_content_with_good_files(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     path = tmp_path / "new.conf"
     path.write_text(
-        '[crio.runtime]\ndefault_runtime = "mine"\n[crio.runtime.runtimes.mine]\nruntime_path = "/bin/sh"\n'
+        '[crio.runtime]\ndefault_runtime = "mine"\npinns_path = "/bin/pinns"\n'
+        '[crio.runtime.runtimes.mine]\nruntime_path = "/bin/sh"\n'
     )
     code, out, _ = run(capsys, "config", "check", str(path))
     assert code == 0
+    assert out.startswith("note:    pinns_path has no effect: namespaces are kept by this daemon itself\n")
     assert out.endswith(f"{path}: the daemon can start with this configuration\n")
 
 

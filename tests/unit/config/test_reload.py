@@ -33,6 +33,20 @@ def test_live_keys_are_taken_over_and_others_wait() -> None:
     assert plan.config.nri == running.nri
 
 
+def test_monitors_stay_with_the_manager_of_control_groups_that_waits_for_a_restart() -> None:
+    running = config('[crio.runtime]\ncgroup_manager = "cgroupfs"\n[crio.runtime.runtimes.a]\nruntime_path = "/a"\n')
+    loaded = config(
+        '[crio.runtime.runtimes.a]\nruntime_path = "/a"\nmonitor_cgroup = "system.slice"\n'
+        '[crio.runtime.runtimes.b]\nruntime_path = "/b"\nmonitor_cgroup = "system.slice"\n'
+    )
+    plan = plan_reload(running, loaded)
+    assert list(plan.report()) == [
+        "configuration reloaded: crio.runtime.runtimes.b: added",
+        'configuration: needs a restart: crio.runtime.cgroup_manager: "cgroupfs" -> "systemd"',
+    ]
+    assert {handler.monitor_cgroup for handler in plan.config.runtime.runtimes.values()} == {""}
+
+
 def test_handlers_and_workloads_come_change_and_go() -> None:
     running = config(
         '[crio.runtime.runtimes.a]\nruntime_path = "/a"\n[crio.runtime.runtimes.b]\nruntime_path = "/b"\n'

@@ -26,7 +26,7 @@ def draw(trace: Sequence[Span], width: int) -> Iterator[str]:
     rows = list(_rows(trace))
     start = min(span["start_ns"] for span in trace)
     total = max(max(span["end_ns"] for span in trace) - start, 1)
-    names = [f"{'  ' * row.depth}{_short(str(row.span['name']))}" for row in rows]
+    names = [f"{'  ' * row.depth}{_short(str(row.span['name']), row.depth > 0)}" for row in rows]
     name_width = min(max(map(len, names)), 48)
     bar_width = min(max(width - name_width - 14, NARROW), WIDE)
     yield _title(rows[0].span, start, total)
@@ -74,9 +74,11 @@ def _bar(begin: float, length: float, width: int) -> str:
     return " " * column + "█" * min(full, width - column) + (_EIGHTHS[rest] if rest and column + full < width else "")
 
 
-def _short(name: str) -> str:
-    """An RPC without its service."""
-    return name.rpartition("/")[2] if name.startswith("/") else name
+def _short(name: str, is_part: bool = False) -> str:
+    """An RPC without its service, and a stage without its job, if that stands above it."""
+    if name.startswith("/"):
+        return name.rpartition("/")[2]
+    return name.partition(": ")[2] or name if is_part else name
 
 
 def _milliseconds(nanoseconds: int) -> str:

@@ -12,7 +12,7 @@ from crio.cli.doctor.finding import Finding, Patient, ok, warning
 _ID = re.compile(r"[0-9a-f]{64}")
 _GROUP = re.compile(r"crio-(?:conmon-)?([0-9a-f]{64})(?:\.scope)?")
 _NAMESPACES = ("netns", "ipcns", "utsns", "userns", "pidns")
-_SHOWN = 5
+_SHOWN = 3
 
 
 def check(patient: Patient) -> Iterator[Finding]:

@@ -43,7 +43,11 @@ def _limits(pid: int) -> Iterator[Finding]:
     who = "the daemon" if pid else "a process started here"
     files = _open_files(pid)
     if files < _FILES:
-        yield warning("limits", f"{who} may open {files} files only", "set LimitNOFILE=1048576 in crio.service")
+        yield warning(
+            "limits",
+            f"{who} may open {files} files only",
+            "start it by crio.service, which sets LimitNOFILE; or set that where it is started",
+        )
     with open("/proc/sys/kernel/pid_max", encoding="ascii") as file:
         pids = int(file.read())
     if pids < _PIDS:

@@ -23,9 +23,6 @@ def check(patient: Patient) -> Iterator[Finding]:
             yield error("runtimes", f"{what}: {problem}", f"install {name}, or correct [crio.runtime.runtimes.{name}]")
         else:
             yield ok("runtimes", f"{what}: {handler.runtime_path}, version {version}")
-    level = patient.loaded.config.checkpoint_restore.container_level_enabled
-    if level != "none" and shutil.which("criu") is None:
-        yield ok("runtimes", "containers cannot be checkpointed: there is no criu (install it if you want that)")
     if not any(shutil.which(name) for name in ("nft", "iptables")):
         yield warning(
             "runtimes", "neither nft nor iptables is here: many CNI plug-ins need one", "apt install nftables"

@@ -35,6 +35,11 @@ def test_parts_are_below_what_they_are_part_of() -> None:
     indents = [len(line) - len(line.lstrip()) for line in lines]
     # The plug-in has the call as its parent, but ran within the stage.
     assert indents == [0, 2, 4, 2]
+    # A stage below its call is not named after it once more.
+    assert [line.split("  ")[0].strip() for line in (lines[0].lstrip(), lines[3].lstrip())] == [
+        "RunPodSandbox",
+        "files",
+    ]
 
 
 def test_bars_have_place_and_length_of_the_time() -> None:

@@ -41,7 +41,11 @@ def run(settings: Settings, args: argparse.Namespace) -> int:
         print(json.dumps([finding._asdict() for finding in found], indent=2))
     else:
         counts = [sum(finding.level is level for finding in found) for level in (Level.ERROR, Level.WARNING)]
-        print(f"\n{counts[0]} errors, {counts[1]} warnings")
+        words = (
+            f"{count} {word}{'' if count == 1 else 's'}"
+            for count, word in zip(counts, ("error", "warning"), strict=True)
+        )
+        print(f"\n{', '.join(words)}")
     return 1 if any(finding.level is Level.ERROR for finding in found) else 0
 
 
