@@ -101,7 +101,7 @@ def _diff_fields(dotted: str, table: str, before: Struct, after: Struct) -> Iter
 
 
 def _with_monitors_of(running: Config, loaded: Config) -> Config:
-    """`loaded` with monitors in the control groups of `running`: those of another manager wait for a restart with it."""
+    """`loaded` with monitors in the control groups of `running`: another manager's wait for a restart with it."""
     kept = {name: handler.monitor_cgroup for name, handler in running.runtime.runtimes.items()}
     other = running.runtime.runtimes.get(running.runtime.default_runtime)
     handlers = {
