@@ -170,6 +170,10 @@ class ContainerManager:
         container.exited.set()
         if ended.oom_killed:
             self._observer.container_oom(container.name)
+        if container.record.starting_at and not (container.record.started_at or container.record.start_error):
+            # Its life was shorter than the call that began it, which tells of that first.
+            async with container.lock:
+                pass
         self._tell(pb.CONTAINER_STOPPED_EVENT, container)
         log.info(
             "= container %s is EXITED with code %d (%s)", container.short_id, container.exit_code, container.reason
