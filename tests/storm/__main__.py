@@ -17,6 +17,7 @@ from cgroup_hybrid import crun_cgroups
 from crio.base.errors import CrioError
 from images import busybox_layout
 from node import Node
+from storm import images
 from storm.weather import Report, Storm, default_seed
 
 
@@ -51,7 +52,9 @@ async def _run(options: argparse.Namespace) -> Report:
         network.write_text(network.read_text().replace('"ipMasq"', '"x-storm": 1, "ipMasq"'))
     storm = Storm(node, options.seed, clients=options.clients, say=lambda text: print(text, flush=True))
     try:
-        with crun_cgroups(), tempfile.TemporaryDirectory() as directory:
+        with crun_cgroups(), tempfile.TemporaryDirectory() as directory, contextlib.ExitStack() as stack:
+            if images.is_there():
+                storm.images = stack.enter_context(images.served(node))
             await node.start()
             await node.load(busybox_layout(directory))
             report = storm.report

@@ -14,12 +14,13 @@ from crio.api.runtime.v1 import api_pb2 as pb
 from crio.base.errors import Code, CrioError
 from crio.rpc.client import Client
 from node import Node
+from storm import streams
+from storm.images import Images
 from storm.model import CONTAINER_PHASES, POD_PHASES, Container, Phase, Pod, Wrong, programs
 
 Response = TypeVar("Response", bound=Message)
 
 PODS, CONTAINERS = 2, 3
-_PATIENCE = 90.0
 _UNKNOWN_OUTCOME = (Code.UNAVAILABLE, Code.CANCELLED, Code.DEADLINE_EXCEEDED)
 _REFUSALS = (Code.FAILED_PRECONDITION, Code.NOT_FOUND, Code.ALREADY_EXISTS)
 
@@ -35,7 +36,12 @@ class Refused(Exception):
 class StormClient:
     """Owns the pods whose names begin with its number."""
 
-    def __init__(self, node: Node, number: int, seed: int, parent: str, up: asyncio.Event) -> None:
+    PATIENCE = 90.0
+    """Seconds; what takes longer hangs."""
+
+    def __init__(
+        self, node: Node, number: int, seed: int, parent: str, up: asyncio.Event, images: Images | None = None
+    ) -> None:
         self.node = node
         self.number = number
         self._seed = seed
@@ -47,6 +53,7 @@ class StormClient:
         self._connection = Client(node.endpoint)
         self._parent = parent
         self._up = up
+        self._images = images
         self._names = 0
         self._programs = programs()
         self.history: collections.deque[str] = collections.deque(maxlen=30)
@@ -64,10 +71,10 @@ class StormClient:
         Raises Cut, Refused, or Wrong if the daemon refuses what is `legal` or fails in a way that it must not.
         """
         cut = 1.0 if whole else self.random.random()
-        timeout = self.random.uniform(0.005, 0.7) if cut < 0.12 else _PATIENCE
+        timeout = self.random.uniform(0.005, 0.7) if cut < 0.12 else self.PATIENCE
         patience = self.random.uniform(0.0, 0.4) if 0.12 <= cut < 0.24 else None
         note = f"{method} {_subject(request)}"
-        path = f"/runtime.v1.RuntimeService/{method}"
+        path = f"/runtime.v1.{'ImageService' if 'Image' in method else 'RuntimeService'}/{method}"
         try:
             async with asyncio.timeout(patience):
                 answer = await self._connection.unary(path, request, response, timeout)
@@ -77,14 +84,24 @@ class StormClient:
         except CrioError as error:
             self._note(note, f"{error.code.name} {error.message}")
             if error.code in _UNKNOWN_OUTCOME:
-                if error.code is Code.DEADLINE_EXCEEDED and timeout == _PATIENCE:
-                    raise Wrong(f"{method} takes more than {_PATIENCE:.0f} s: {error.message}") from None
+                if error.code is Code.DEADLINE_EXCEEDED and timeout == self.PATIENCE:
+                    raise Wrong(f"{method} takes more than {self.PATIENCE:.0f} s: {error.message}") from None
                 raise Cut from None
             if legal or error.code not in _REFUSALS:
                 raise Wrong(f"{method} fails: {error.code.name}: {error.message}") from None
             raise Refused(error.message) from None
         self._note(note, "OK")
         return answer
+
+    def daemon(self) -> int:
+        """The pid of the daemon that is to answer; 0 while there is none, or one that is being ended."""
+        process = self.node.process
+        return process.pid if process is not None and process.poll() is None and self._up.is_set() else 0
+
+    def cut(self, note: str) -> Cut:
+        """For what was not a call."""
+        self._note("stream", note)
+        return Cut()
 
     def _note(self, call: str, outcome: str) -> None:
         loop = asyncio.get_running_loop()
@@ -118,6 +135,9 @@ class StormClient:
     def _choose(self) -> tuple[str, Callable[[], Awaitable[None]]]:
         if not self.pods:
             return "run", self.run_pod
+        if self._images is not None and self.random.random() < 0.05:
+            image = self.random.choice(self._images.names)
+            return "image", lambda: self.pull_or_remove(image)
         pod = self.random.choice(self.pods)
         choices: list[tuple[int, str, Callable[[], Awaitable[None]]]] = [
             (2, "look at pod", lambda: self.look_at_pod(pod)),
@@ -125,6 +145,8 @@ class StormClient:
             (1, "stop pod", lambda: self.stop_pod(pod)),
             (2, "remove pod", lambda: self.remove_pod(pod)),
         ]
+        if pod.id:
+            choices.append((1, "forward", lambda: streams.forward(self, pod)))
         if len(self.pods) < PODS:
             choices.append((8, "run", self.run_pod))
         if pod.low == Phase.NONE:
@@ -142,6 +164,9 @@ class StormClient:
                     (weight, "start", lambda: self.start(pod, container)),
                     (3, "look", lambda: self.look(pod, container)),
                     (2, "exec", lambda: self.exec(container)),
+                    (2, "command", lambda: streams.run_command(self, container)),
+                    (1, "attach", lambda: streams.attach(self, container)),
+                    (2, "update", lambda: self.update(container)),
                     (2, "stop", lambda: self.stop(container)),
                     (1, "stop twice", lambda: self.twice(lambda: self.stop(container))),
                     (2, "remove", lambda: self.remove(container)),
@@ -257,16 +282,23 @@ class StormClient:
 
     async def create(self, pod: Pod) -> None:
         self._names += 1
+        image = self.random.choice(self._images.names) if self._images and self.random.random() < 0.3 else ""
         container = Container(
-            name=f"k{self._names}", attempt=self.random.randrange(3), program=self.random.choice(self._programs)
+            name=f"k{self._names}",
+            attempt=self.random.randrange(3),
+            program=self.random.choice(self._programs),
+            image=image,
         )
         pod.containers.append(container)
         await self.retry_create(pod, container)
 
     async def retry_create(self, pod: Pod, container: Container) -> None:
-        legal = pod.certainly(Phase.RUNNING)
+        # Anybody may remove the image at any time.
+        legal = pod.certainly(Phase.RUNNING) and not container.image
         container.may_become(Phase.MADE)
         config = self.node.container_config(container.program.command, name=container.name)
+        if container.image:
+            config.image.image = container.image
         config.metadata.attempt = container.attempt
         config.linux.security_context.namespace_options.CopyFrom(pod.config.linux.security_context.namespace_options)
         request = pb.CreateContainerRequest(pod_sandbox_id=pod.id, config=config, sandbox_config=pod.config)
@@ -315,6 +347,7 @@ class StormClient:
             return
         phase = CONTAINER_PHASES[status.state]
         container.seen(phase)
+        container.check_shares(status.resources.linux.cpu_shares)
         if phase is Phase.ENDED:
             container.check_end(status)
             if status.started_at:
@@ -342,6 +375,19 @@ class StormClient:
                 f"echo in {container.id[:12]} ends with {answer.exit_code}: {answer.stdout!r} {answer.stderr!r}"
             )
 
+    async def update(self, container: Container) -> None:
+        shares = self.random.randrange(2, 2000)
+        legal = container.certainly(Phase.RUNNING)
+        container.shares.add(shares)
+        request = pb.UpdateContainerResourcesRequest(container_id=container.id)
+        request.linux.cpu_shares = shares
+        try:
+            await self.call("UpdateContainerResources", request, pb.UpdateContainerResourcesResponse, legal=legal)
+        except Wrong:
+            # It may end while the runtime looks for its group.
+            if legal:
+                raise
+
     async def stats(self, container: Container) -> None:
         legal = container.low >= Phase.MADE and container.high <= Phase.ENDED
         request = pb.ContainerStatsRequest(container_id=container.id)
@@ -353,6 +399,15 @@ class StormClient:
         request = pb.ReopenContainerLogRequest(container_id=container.id)
         legal = container.certainly(Phase.RUNNING)
         await self.call("ReopenContainerLog", request, pb.ReopenContainerLogResponse, legal=legal)
+
+    # Images
+
+    async def pull_or_remove(self, name: str) -> None:
+        image = pb.ImageSpec(image=name)
+        if self.random.random() < 0.65:
+            await self.call("PullImage", pb.PullImageRequest(image=image), pb.PullImageResponse, legal=True)
+        else:
+            await self.call("RemoveImage", pb.RemoveImageRequest(image=image), pb.RemoveImageResponse, legal=True)
 
     # At the same time
 

@@ -112,7 +112,10 @@ def _processes(node: Node) -> Iterator[str]:
             continue
         try:
             command = (directory / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            parent = int((directory / "stat").read_bytes().rpartition(b")")[2].split()[1])
         except OSError:
             continue
-        if f"{node.root}/" in command:
+        # An idle worker of this daemon leaves by itself.
+        is_worker = parent == node.process.pid and "crio.image.worker" in command
+        if f"{node.root}/" in command and not is_worker:
             yield f"process {directory.name} {command}"

@@ -95,6 +95,10 @@ class Container(Life):
     name: str = ""
     attempt: int = 0
     program: Program = field(default_factory=lambda: programs()[0])
+    image: str = ""
+    """Of those that come and go; "" is the one that stays."""
+    shares: set[int] = field(default_factory=lambda: {0})
+    """The CPU shares that anybody has asked for."""
     stop_asked: bool = False
     """Somebody wanted it to end."""
     start_contested: bool = False
@@ -129,6 +133,11 @@ class Container(Life):
                 f"container {self.id[:12]} was created at {status.created_at}, started at {status.started_at} and "
                 f"finished at {status.finished_at}"
             )
+
+    def check_shares(self, shares: int) -> None:
+        """Raise Wrong unless it has those that it was made with, or that an update has asked for."""
+        if shares not in self.shares:
+            raise Wrong(f"container {self.id[:12]} has {shares} CPU shares, and may have {sorted(self.shares)}")
 
     def check_log(self, lines: list[str]) -> None:
         """Raise Wrong unless the log of a container that has ended by itself is whole."""

@@ -17,6 +17,8 @@ from crio.api.runtime.v1 import api_pb2 as pb
 from crio.linux.cgroup import detect
 from node import Node
 from storm.client import StormClient
+from storm.events import Follower
+from storm.images import Images
 from storm.leaks import Baseline, descriptors, leaks
 from storm.model import Wrong
 
@@ -70,6 +72,7 @@ class Report:
     cuts: int = 0
     operations: collections.Counter[str] = field(default_factory=collections.Counter)
     containers: int = 0
+    events: int = 0
     wrong: list[str] = field(default_factory=list)
     leaked: list[str] = field(default_factory=list)
     slowest_start: float = 0.0
@@ -79,10 +82,10 @@ class Report:
     def __str__(self) -> str:
         return (
             f"seed {self.seed}: {self.rounds} rounds, {self.operations.total()} operations ({self.cuts} cut off), "
-            f"{self.containers} pods and containers, {self.kills} kills and {self.deaths_at_failpoints} deaths at "
-            f"failpoints and {self.stops} stops, "
-            f"slowest start {self.slowest_start:.1f} s, {self.memory} KiB; {len(self.wrong)} wrong, "
-            f"{len(self.leaked)} leaked"
+            f"{self.containers} pods and containers, {self.events} events, "
+            f"{self.kills} kills and {self.deaths_at_failpoints} deaths at failpoints and {self.stops} stops, "
+            f"slowest start {self.slowest_start:.1f} s, {self.memory} KiB; "
+            f"{len(self.wrong)} wrong, {len(self.leaked)} leaked"
         )
 
 
@@ -104,6 +107,8 @@ class Storm:
         self._random = random.Random(seed)
         self._clients = clients
         self._calm = calm
+        self.images: Images | None = None
+        """That clients pull and remove."""
         self._say = say
         self._armed = False
         """The daemon has a failpoint that it may still come to."""
@@ -132,15 +137,23 @@ class Storm:
 
     async def _round(self, seconds: float) -> None:
         seed = self._random.getrandbits(32)
-        clients = [StormClient(self.node, number, seed, self.parent, self._up) for number in range(self._clients)]
+        clients = [
+            StormClient(self.node, number, seed, self.parent, self._up, self.images) for number in range(self._clients)
+        ]
+        follower = Follower(self.node, self._up)
+        listening = asyncio.create_task(follower.run())
         runs = [asyncio.create_task(client.run()) for client in clients]
         try:
             async with self._killing():
-                await asyncio.wait(runs, timeout=seconds, return_when=asyncio.FIRST_EXCEPTION)
+                await asyncio.wait([*runs, listening], timeout=seconds, return_when=asyncio.FIRST_EXCEPTION)
         finally:
-            for run in runs:
+            for run in (*runs, listening):
                 run.cancel()
         results = await asyncio.gather(*runs, return_exceptions=True)
+        (heard,) = await asyncio.gather(listening, return_exceptions=True)
+        if isinstance(heard, Exception):
+            self.report.wrong.append(f"events: {heard}")
+        self.report.events += follower.heard
         if self._armed:
             # What is to be left alone from here on must not end by itself.
             self._kill()
@@ -148,6 +161,9 @@ class Storm:
         for client, result in zip(clients, results, strict=True):
             await self._settle(client, result)
             await client.close()
+        if self.images is not None and not self.report.wrong:
+            await self.node.remove_all_pods()
+            await self.images.check_and_clear(self.node)
         await self._find_leaks({each for client in clients for each in client.ids})
         self.report.rounds += 1
         self.report.memory = self.node.rss()
