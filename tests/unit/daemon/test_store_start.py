@@ -31,7 +31,7 @@ POD = StoredContainer(
 @pytest.fixture
 def options() -> Iterator[StoreOptions]:
     place = tempfile.mkdtemp(prefix="crio-start-", dir="/dev/shm")
-    yield StoreOptions(f"{place}/graph", f"{place}/run", lock_timeout=20)
+    yield StoreOptions(f"{place}/graph", f"{place}/run", lock_timeout=60)
     unmount_below(place)
     delete_tree(place)
 

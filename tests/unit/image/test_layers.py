@@ -84,7 +84,7 @@ def test_an_error_of_the_sink_is_raised_and_the_thread_ends() -> None:
     before = threading.active_count()
     with pytest.raises(OSError, match="No space"):
         receive_layer(pieces(PACKED), Sink(500_000), Cancellation(), digest=digest_of(PACKED), size=None)
-    assert threading.active_count() == before
+    assert threading.active_count() <= before
 
 
 def test_an_error_of_the_source_is_raised_and_the_thread_ends() -> None:
@@ -95,7 +95,7 @@ def test_an_error_of_the_source_is_raised_and_the_thread_ends() -> None:
     before = threading.active_count()
     with pytest.raises(BadContent, match="broken"):
         receive_layer(broken(), Sink(), Cancellation(), digest=digest_of(PACKED), size=None)
-    assert threading.active_count() == before
+    assert threading.active_count() <= before
 
 
 def test_cancel() -> None:

@@ -48,7 +48,7 @@ print(json.dumps({"pid": pid, "told": told, "status": ended.si_status, "open": s
 
 def test_child_knows_its_pid_and_the_parent_has_a_pidfd_and_files_are_shared_if_asked_for() -> None:
     command = [sys.executable, "-I", "-S", "-c", _CODE, _SOURCE]
-    facts = json.loads(subprocess.run(command, check=True, capture_output=True, text=True, timeout=30).stdout)
+    facts = json.loads(subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout)
     assert facts["told"] == [facts["pid"], facts["pid"]]
     assert facts["status"] == 3
     assert facts["open"]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Iterator
 
@@ -9,7 +10,7 @@ from crio.linux import conntrack, nft
 
 pytestmark = pytest.mark.root
 
-TABLE = nft.Table(nft.NFPROTO_INET, "crio_test_conntrack")
+TABLE = nft.Table(nft.NFPROTO_INET, f"crio_test_conntrack_{os.getpid()}")
 
 
 @pytest.fixture(autouse=True)

@@ -137,7 +137,7 @@ def test_run_in_netns_runs_there_and_nowhere_else(directory: str) -> None:
     )
     with pytest.raises(ZeroDivisionError):
         namespaces.run_in_netns(paths["net"], lambda: 1 // 0)
-    assert threading.active_count() == threads
+    assert threading.active_count() <= threads
     assert namespaces.inode("/proc/thread-self/ns/net") == here
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import struct
 import subprocess
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from crio.linux.netlink import NetlinkError
 
 pytestmark = pytest.mark.root
 
-TABLE = nft.Table(nft.NFPROTO_INET, "crio_test_nft")
+TABLE = nft.Table(nft.NFPROTO_INET, f"crio_test_nft_{os.getpid()}")
 
 
 @pytest.fixture(autouse=True)

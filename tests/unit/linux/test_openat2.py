@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from crio.linux.openat2 import mkdir_in_root, open_beneath, open_in_root, openat2
+from open_files import open_files
 
 
 @pytest.fixture
@@ -121,7 +122,7 @@ def test_mkdir_sets_mode_and_owner_of_new_directories_only(root: int, tmp_path: 
     ],
 )
 def test_mkdir_refuses(root: int, path: str, error: type[OSError]) -> None:
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_files()
     with pytest.raises(error):
         mkdir_in_root(root, path)
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert open_files() == before

@@ -24,7 +24,7 @@ def test_a_running_process_is_known_by_its_start_time() -> None:
     finally:
         child.kill()
     # A zombie has ended, although its number is still taken.
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while process_alive(child.pid, started) and time.monotonic() < deadline:
         time.sleep(0.01)
     assert os.path.exists(f"/proc/{child.pid}")
@@ -39,7 +39,6 @@ def test_a_name_with_parentheses_does_not_confuse(tmp_path: os.PathLike[str]) ->
     os.symlink("/bin/sleep", program)
     child = subprocess.Popen([program, "60"])
     try:
-        time.sleep(0.05)
         assert process_alive(child.pid, start_time(child.pid))
     finally:
         child.kill()

@@ -12,7 +12,7 @@ _SOURCE = crio.__file__.removesuffix("/crio/__init__.py")
 
 def _run(code: str) -> str:
     command = [sys.executable, "-c", f"import os, sys, time\nsys.path.insert(0, {_SOURCE!r})\n{code}"]
-    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=30).stdout
+    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
 
 
 def test_orphans_come_to_a_subreaper() -> None:

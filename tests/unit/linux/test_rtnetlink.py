@@ -135,7 +135,7 @@ def test_a_pair_is_gone_when_its_deletion_returns(netns: list[str], sockets: lis
     assert not rtnetlink.delete_link_visibly(two, namespaces.run_in_netns(netns[1], Netlink), "eth0")
     for thread in threading.enumerate():
         if thread.name == "delete eth0":
-            thread.join(5)
+            thread.join(60)
     assert threading.active_count() <= threads
     with pytest.raises(NetlinkError):
         rtnetlink.delete_link_visibly(one, namespaces.run_in_netns(netns[0], Netlink), "lo")

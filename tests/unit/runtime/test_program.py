@@ -17,6 +17,7 @@ from crio.runtime.exec import exec_sync
 from crio.runtime.exec_files import ExecFiles
 from crio.runtime.program import Program
 from monitor_bed import Bed
+from open_files import open_files
 
 pytestmark = pytest.mark.root
 CRUN = "/usr/bin/crun"
@@ -62,11 +63,11 @@ def test_a_runtime_that_was_replaced_is_taken_from_then_on(tmp_path: Path) -> No
     assert _run(program).returncode == 0
     first = program.fd()
     assert program.fd() == first
-    opened = len(os.listdir("/proc/self/fd"))
+    opened = open_files()
     shutil.copy("/bin/false", tmp_path / "new")
     os.rename(tmp_path / "new", path)
     assert _run(program).returncode == 1
-    assert len(os.listdir("/proc/self/fd")) == opened
+    assert open_files() == opened
     path.unlink()
     assert program.fd() == -1
     assert program.env == DEFAULT_ENV

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import json
 import os
 import shutil
@@ -19,6 +18,7 @@ from crio.container.specgen.build import build_spec
 from crio.container.specgen.input import HandlerFacts, SandboxFacts
 from crio.linux.cgroup import detect
 from crio.security.seccomp_notifier import SeccompNotifier
+from open_files import open_files
 from spec_input import PROFILES, container_config, host, make_input, remove_cgroups, run
 
 
@@ -71,8 +71,7 @@ async def test_what_is_no_descriptor_is_closed(place: Path) -> None:
     path = str(place / "socket")
     notifier = SeccompNotifier(path, on_call=lambda _: None, on_quiet=lambda: None)
     notifier.start()
-    gc.collect()
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_files()
     try:
         for document in (
             b"no json",
@@ -90,9 +89,9 @@ async def test_what_is_no_descriptor_is_closed(place: Path) -> None:
             for _ in range(5):
                 await asyncio.sleep(0.01)
         async with asyncio.timeout(60):
-            while len(os.listdir("/proc/self/fd")) > before:
+            while open_files() > before:
                 await asyncio.sleep(0.01)
-        assert len(os.listdir("/proc/self/fd")) == before
+        assert open_files() == before
         assert os.stat(path).st_mode & 0o777 == 0o600
     finally:
         notifier.close()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import time
 import uuid
@@ -12,6 +11,7 @@ import pytest
 
 from crio.linux.cgroup import CgroupFs, Use, detect
 from crio.stats.groups import Groups
+from open_files import open_files
 
 pytestmark = pytest.mark.root
 
@@ -69,26 +69,26 @@ def test_a_group_that_goes_and_comes_again(cgroups: CgroupFs, path: str) -> None
 
 
 def test_what_was_not_read_for_long_is_closed(cgroups: CgroupFs, path: str) -> None:
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_files()
     groups = Groups(cgroups)
     groups.get(path).read()
-    held = len(os.listdir("/proc/self/fd"))
+    held = open_files()
     assert held > before
     groups.forget(time.monotonic() - 3600)
-    assert (len(groups), len(os.listdir("/proc/self/fd"))) == (1, held)
+    assert (len(groups), open_files()) == (1, held)
     groups.forget(time.monotonic() + 1)
-    assert (len(groups), len(os.listdir("/proc/self/fd"))) == (0, before)
+    assert (len(groups), open_files()) == (0, before)
 
 
 def test_few_are_held_open_where_few_files_may_be(
     cgroups: CgroupFs, path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("resource.getrlimit", lambda _: (8, 8))
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_files()
     groups = Groups(cgroups)
     groups.get("/crio-unit-absent").read()
     group = groups.get(path)
     for _ in range(2):
         group.read()
         assert group.use.cpu is not None
-        assert len(os.listdir("/proc/self/fd")) == before
+        assert open_files() == before

@@ -4,7 +4,6 @@ import gzip
 import hashlib
 import io
 import json
-import os
 import tarfile
 import tempfile
 from collections.abc import Callable, Iterator
@@ -36,7 +35,7 @@ def place() -> Iterator[Path]:
 
 @pytest.fixture
 def options(place: Path) -> StoreOptions:
-    return StoreOptions(str(place / "graph"), str(place / "run"), lock_timeout=20)
+    return StoreOptions(str(place / "graph"), str(place / "run"), lock_timeout=60)
 
 
 @pytest.fixture
@@ -127,7 +126,3 @@ def make_image(store: Store, name: str, *layers: bytes, command: str = "/bin/sh"
         created="2024-01-01T00:00:00Z",
         big_data={f"sha256:{id}": config, f"manifest-{digest}": manifest, "manifest": manifest},
     )
-
-
-def open_descriptors() -> int:
-    return len(os.listdir("/proc/self/fd"))

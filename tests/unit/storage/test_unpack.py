@@ -338,5 +338,5 @@ def test_no_sequence_of_members_leaves_the_layer(
         layer.unpack(tar(*infos))
     except (CrioError, OSError):
         pass
-    assert len(os.listdir("/proc/self/fd")) == fds
+    assert len(os.listdir("/proc/self/fd")) <= fds
     assert sorted(os.listdir(layer.root.parent)) == ["aside", "layer", "secret"]

@@ -15,6 +15,7 @@ from crio.base.errors import DataLoss, InvalidArgument, NotFound, ResourceExhaus
 from crio.linux.mount import mount
 from crio.storage.options import StoreOptions
 from crio.storage.store import Store
+from open_files import open_files
 
 pytestmark = pytest.mark.root
 
@@ -58,13 +59,13 @@ def test_a_layer_that_cannot_be_begun_leaves_nothing_open(store: Store) -> None:
     staging = store.layer_store.staging()
     with store.stage_layer():
         pass
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_files()
     os.rmdir(staging.path)
     try:
         for _ in range(3):
             with pytest.raises(FileNotFoundError):
                 store.stage_layer()
-        assert len(os.listdir("/proc/self/fd")) == before
+        assert open_files() == before
     finally:
         os.mkdir(staging.path)
     assert nothing_staged(store)
@@ -188,10 +189,10 @@ def test_layers_unpack_at_the_same_time(store: Store, tar: TarMaker) -> None:
     def work(k: int) -> None:
         with store.stage_layer() as writer:
             writer.write(layers[k][:700])
-            barrier.wait(20)
+            barrier.wait(60)
             writer.write(layers[k][700:])
             with turn:
-                turn.wait_for(lambda: k == 0 or k - 1 in ids, 20)
+                turn.wait_for(lambda: k == 0 or k - 1 in ids, 60)
                 ids[k] = writer.commit(ids.get(k - 1)).id
                 turn.notify_all()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import uuid
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from crio.linux.cgroup.figures_v1 import FiguresV1
 from crio.linux.cgroup.figures_v2 import FiguresV2
 from crio.linux.cgroup.v1 import CgroupV1
 from crio.linux.cgroup.v2 import CgroupV2
+from open_files import open_files
 
 
 @pytest.fixture
@@ -68,7 +68,7 @@ def test_a_limit_is_told_when_it_changes(real: CgroupFs, group: str) -> None:
 
 @pytest.mark.root
 def test_a_group_may_go_and_come_while_its_directories_are_open(real: CgroupFs, group: str) -> None:
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_files()
     real.create(group)
     with real.figures(group) as figures:
         assert figures.use().cpu is not None
@@ -79,7 +79,7 @@ def test_a_group_may_go_and_come_while_its_directories_are_open(real: CgroupFs, 
         assert figures.use() == Use()
         with real.figures(group) as again:
             assert again.use().cpu is not None
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert open_files() == before
 
 
 @pytest.mark.root
