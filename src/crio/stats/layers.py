@@ -21,7 +21,7 @@ class Layers:
     def __init__(self, store: Store, executor: Executor) -> None:
         self._store = store
         self._executor = executor
-        self._known: dict[str, tuple[float, bytes]] = {}
+        self._known: dict[str, tuple[float, bytes, Usage]] = {}
         self._walks = TaskScope("sizes of layers")
 
     async def measure(self, container_ids: Sequence[str], *, fresh: bool = False) -> None:
@@ -44,6 +44,11 @@ class Layers:
         known = self._known.get(container_id)
         return known[1] if known is not None else b""
 
+    def usage(self, container_id: str) -> Usage | None:
+        """The same as numbers."""
+        known = self._known.get(container_id)
+        return known[2] if known is not None else None
+
     def keep_only(self, container_ids: Collection[str]) -> None:
         """Forget the others, if they are many."""
         if len(self._known) > 2 * len(container_ids) + 16:
@@ -56,7 +61,7 @@ class Layers:
         found = await self._executor.run(self._walk, container_ids)
         at, now = time.monotonic(), time.time_ns()
         root = self._store.options.graphroot
-        self._known.update({each: (at, writable_layer(usage, root, now)) for each, usage in found.items()})
+        self._known.update({each: (at, writable_layer(usage, root, now), usage) for each, usage in found.items()})
 
     def _walk(self, container_ids: Sequence[str]) -> dict[str, Usage]:
         found = {}

@@ -5,30 +5,42 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-
-import msgspec
+from functools import cached_property
 
 from crio.api.runtime.v1 import api_pb2 as pb
-from crio.base.errors import NotFound
 from crio.base.executor import Executor
 from crio.container.container import Container
 from crio.container.manager import ContainerManager
-from crio.linux.cgroup import CgroupFs
+from crio.linux.cgroup import CgroupFs, CpuStats, Figures, MemoryStats
 from crio.sandbox.sandbox import Sandbox
-from crio.stats.descriptors import ALWAYS, DESCRIPTORS
+from crio.stats.layers import Layers
+from crio.stats.metric_messages import Value, metrics, of_container, of_sandbox
 from crio.stats.network import read_interfaces
 from crio.storage.store import Store
 
 _SECOND = 1_000_000_000
 _MOST_PROCESSES = 4096
+_BATCH = 16
+"""Pods that are read without a break."""
 
 
-class Value(msgspec.Struct, frozen=True):
-    """One value; `labels` are those beyond the base ones. The CRI has whole numbers only."""
+class _Subject:
+    """A container whose metrics are read, each of its files once."""
 
-    name: str
-    value: int
-    labels: tuple[str, ...] = ()
+    def __init__(self, container: Container, figures: Figures) -> None:
+        self.container = container
+        self.figures = figures
+
+    @cached_property
+    def cpu(self) -> CpuStats | None:
+        return self.figures.cpu()
+
+    @cached_property
+    def memory(self) -> MemoryStats | None:
+        return self.figures.memory()
+
+
+Reader = Callable[[_Subject], Iterable[Value]]
 
 
 class PodMetrics:
@@ -47,7 +59,8 @@ class PodMetrics:
         self._store = store
         self._executor = executor
         self._included = included
-        self._readers: dict[str, Callable[[Container], Iterable[Value]]] = {
+        self._layers = Layers(store, executor)
+        self._readers: dict[str, Reader] = {
             "cpu": self._cpu,
             "memory": self._memory,
             "disk": self._disk,
@@ -63,37 +76,57 @@ class PodMetrics:
         """The groups that are told."""
         return self._included()
 
-    async def sandboxes(self, sandboxes: Iterable[Sandbox]) -> list[pb.PodSandboxMetrics]:
-        """The metrics of pods and of their running containers."""
-        wanted = set(self._included())
-        every = "all" in wanted
+    async def sandboxes(self, sandboxes: Iterable[Sandbox]) -> list[bytes]:
+        """The metrics of pods and of their running containers, each as an encoded PodSandboxMetrics.
+
+        Read in a thread, some pods at a time, so that work of others comes between.
+        """
+        groups = self._included()
+        every = "all" in groups
+        readers = [reader for group, reader in self._readers.items() if every or group in groups]
+        network = every or "network" in groups
         pods = [(each, [c for c in self._containers.of_sandbox(each.id) if c.running]) for each in sandboxes]
-        return await self._executor.run(
-            lambda: [self._sandbox(pod, members, wanted, every=every) for pod, members in pods]
-        )
+        if self._disk in readers:
+            await self._layers.measure([container.id for _, members in pods for container in members])
+        found: list[bytes] = []
+        for start in range(0, len(pods), _BATCH):
+            batch = pods[start : start + _BATCH]
+            found += await self._executor.run(self._batch, batch, readers, network=network)
+        self._layers.keep_only({container.id for container in self._containers})
+        return found
+
+    async def close(self) -> None:
+        await self._layers.close()
+
+    def _batch(
+        self, pods: Sequence[tuple[Sandbox, Sequence[Container]]], readers: Sequence[Reader], *, network: bool
+    ) -> list[bytes]:
+        return [self._sandbox(pod, members, readers, network=network) for pod, members in pods]
 
     def _sandbox(
-        self, sandbox: Sandbox, containers: Sequence[Container], wanted: set[str], *, every: bool
-    ) -> pb.PodSandboxMetrics:
+        self, sandbox: Sandbox, containers: Sequence[Container], readers: Sequence[Reader], *, network: bool
+    ) -> bytes:
         metadata = sandbox.config.metadata
-        message = pb.PodSandboxMetrics(pod_sandbox_id=sandbox.id)
         base: tuple[str, ...]
-        if every or "network" in wanted:
+        parts: list[bytes] = []
+        if network:
             base = (sandbox.id, "", metadata.namespace, metadata.name, "POD")
             pid = next((container.record.pid for container in containers), 0)
-            message.metrics.extend(_messages(self._network(sandbox, pid), base))
+            parts.append(metrics(self._network(sandbox, pid), base, time.time_ns()))
         for container in containers:
             name = container.config.metadata.name
             base = (container.id, container.record.image_name, metadata.namespace, metadata.name, name)
-            values = [Value("container_last_seen", int(time.time()))]
-            for group, reader in self._readers.items():
-                if every or group in wanted:
-                    values.extend(reader(container))
-            message.container_metrics.add(container_id=container.id, metrics=_messages(values, base))
-        return message
+            now = time.time_ns()
+            values = [Value("container_last_seen", now // _SECOND)]
+            with self._cgroups.figures(container.record.cgroup_path) as figures:
+                subject = _Subject(container, figures)
+                for reader in readers:
+                    values.extend(reader(subject))
+            parts.append(of_container(container.id, metrics(values, base, now)))
+        return of_sandbox(sandbox.id, parts)
 
-    def _cpu(self, container: Container) -> Iterator[Value]:
-        cpu = self._cgroups.cpu(container.record.cgroup_path)
+    def _cpu(self, subject: _Subject) -> Iterator[Value]:
+        cpu = subject.cpu
         if cpu is not None:
             yield Value("container_cpu_user_seconds_total", cpu.user // _SECOND)
             yield Value("container_cpu_system_seconds_total", cpu.system // _SECOND)
@@ -102,8 +135,8 @@ class PodMetrics:
             yield Value("container_cpu_cfs_throttled_periods_total", cpu.throttled_periods)
             yield Value("container_cpu_cfs_throttled_seconds_total", cpu.throttled // _SECOND)
 
-    def _memory(self, container: Container) -> Iterator[Value]:
-        memory = self._cgroups.memory(container.record.cgroup_path)
+    def _memory(self, subject: _Subject) -> Iterator[Value]:
+        memory = subject.memory
         if memory is not None:
             yield Value("container_memory_cache", memory.cache)
             yield Value("container_memory_rss", memory.rss)
@@ -117,21 +150,18 @@ class PodMetrics:
             yield Value("container_memory_failures_total", memory.faults, ("pgfault", "container"))
             yield Value("container_memory_failures_total", memory.major_faults, ("pgmajfault", "container"))
 
-    def _disk(self, container: Container) -> Iterator[Value]:
+    def _disk(self, subject: _Subject) -> Iterator[Value]:
         root = self._store.options.graphroot
         facts = os.statvfs(root)
         yield Value("container_fs_inodes_free", facts.f_favail, (root,))
         yield Value("container_fs_inodes_total", facts.f_files, (root,))
         yield Value("container_fs_limit_bytes", facts.f_blocks * facts.f_frsize, (root,))
-        try:
-            usage = self._store.container_usage(container.id)
-        except (NotFound, OSError):
-            # The container was removed meanwhile.
-            return
-        yield Value("container_fs_usage_bytes", usage.bytes, (root,))
+        usage = self._layers.usage(subject.container.id)
+        if usage is not None:
+            yield Value("container_fs_usage_bytes", usage.bytes, (root,))
 
-    def _disk_io(self, container: Container) -> Iterator[Value]:
-        for device in self._cgroups.io(container.record.cgroup_path):
+    def _disk_io(self, subject: _Subject) -> Iterator[Value]:
+        for device in subject.figures.io():
             major, minor = str(device.major), str(device.minor)
             name = _device_name(major, minor)
             yield Value("container_fs_reads_bytes_total", device.read_bytes, (name,))
@@ -141,21 +171,22 @@ class PodMetrics:
             yield Value("container_blkio_device_usage_total", device.read_bytes, (name, major, minor, "Read"))
             yield Value("container_blkio_device_usage_total", device.write_bytes, (name, major, minor, "Write"))
 
-    def _hugetlb(self, container: Container) -> Iterator[Value]:
-        for size, (usage, highest) in self._cgroups.hugetlb(container.record.cgroup_path).items():
+    def _hugetlb(self, subject: _Subject) -> Iterator[Value]:
+        for size, (usage, highest) in subject.figures.hugetlb().items():
             yield Value("container_hugetlb_usage_bytes", usage, (size,))
             yield Value("container_hugetlb_max_usage_bytes", highest, (size,))
 
-    def _oom(self, container: Container) -> Iterator[Value]:
-        yield Value("container_oom_events_total", int(os.path.exists(container.path("oom"))))
+    def _oom(self, subject: _Subject) -> Iterator[Value]:
+        yield Value("container_oom_events_total", int(os.path.exists(subject.container.path("oom"))))
 
-    def _process(self, container: Container) -> Iterator[Value]:
+    def _process(self, subject: _Subject) -> Iterator[Value]:
+        container = subject.container
         processes = self._cgroups.processes(container.record.cgroup_path)
         files = sockets = 0
         for pid in processes[:_MOST_PROCESSES]:
             count, of_sockets = _open_files(pid)
             files, sockets = files + count, sockets + of_sockets
-        pids = self._cgroups.pids(container.record.cgroup_path)
+        pids = subject.figures.pids()
         yield Value("container_file_descriptors", files)
         yield Value("container_processes", len(processes))
         yield Value("container_sockets", sockets)
@@ -166,7 +197,8 @@ class PodMetrics:
         if soft is not None:
             yield Value("container_ulimits_soft", soft, ("max_open_files",))
 
-    def _spec(self, container: Container) -> Iterator[Value]:
+    def _spec(self, subject: _Subject) -> Iterator[Value]:
+        container = subject.container
         limits = pb.LinuxContainerResources.FromString(container.record.resources)
         yield Value("container_spec_memory_limit_bytes", max(limits.memory_limit_in_bytes, 0))
         yield Value("container_spec_cpu_period", max(limits.cpu_period, 0))
@@ -177,13 +209,11 @@ class PodMetrics:
         yield Value("container_spec_memory_swap_limit_bytes", max(limits.memory_swap_limit_in_bytes, 0))
         yield Value("container_start_time_seconds", container.record.started_at // _SECOND)
 
-    def _pressure(self, container: Container) -> Iterator[Value]:
-        group = container.record.cgroup_path
-        cpu, memory = self._cgroups.cpu(group), self._cgroups.memory(group)
+    def _pressure(self, subject: _Subject) -> Iterator[Value]:
         kinds = {
-            "cpu": cpu.pressure if cpu is not None else None,
-            "memory": memory.pressure if memory is not None else None,
-            "io": self._cgroups.io_pressure(group),
+            "cpu": subject.cpu.pressure if subject.cpu is not None else None,
+            "memory": subject.memory.pressure if subject.memory is not None else None,
+            "io": subject.figures.io_pressure(),
         }
         for kind, pressure in kinds.items():
             if pressure is not None:
@@ -202,21 +232,6 @@ class PodMetrics:
                 kinds = ("bytes", "packets", "packets_dropped", "errors")
                 for kind, count in zip(kinds, counts, strict=True):
                     yield Value(f"container_network_{direction}_{kind}_total", count, (each.name,))
-
-
-def _messages(values: Iterable[Value], base: Sequence[str]) -> Iterator[pb.Metric]:
-    now = time.time_ns()
-    for value in values:
-        descriptor = DESCRIPTORS[value.name]
-        # The one that is always told says by its value that the container is there, also for a pod without groups.
-        assert descriptor.group == ALWAYS or len(value.labels) == len(descriptor.labels)
-        yield pb.Metric(
-            name=value.name,
-            timestamp=now,
-            metric_type=pb.COUNTER if descriptor.counter else pb.GAUGE,
-            label_values=[*base, *value.labels],
-            value=pb.UInt64Value(value=value.value),
-        )
 
 
 def _device_name(major: str, minor: str) -> str:

@@ -49,16 +49,6 @@ class CgroupFs(ABC):
         with self.figures(path) as figures:
             return figures.memory_limit()
 
-    def __getattr__(self, name: str):  # type: ignore[no-untyped-def]  # XXX between two edits
-        if name not in ("cpu", "use", "io", "io_pressure", "hugetlb", "pids", "process_count"):
-            raise AttributeError(name)
-
-        def call(path):  # type: ignore[no-untyped-def]
-            with self.figures(path) as figures:
-                return getattr(figures, name)()
-
-        return call
-
     @abstractmethod
     def frozen(self, path: str) -> bool: ...
 
@@ -124,8 +114,16 @@ class CgroupFs(ABC):
     def processes(self, path: str) -> list[int]:
         """The processes in the group and in those below it; [] when it is gone."""
         found: list[int] = []
-        for directory, _, _ in os.walk(self.process_root() + path):
-            found += [int(line) for line in (read(f"{directory}/cgroup.procs") or "").split()]
+        directories = [self.process_root() + path]
+        for directory in directories:
+            found += map(int, (read(f"{directory}/cgroup.procs") or "").split())
+            try:
+                # A group's directory has a link for each group right below it, beside its own two.
+                if os.stat(directory).st_nlink != 2:
+                    with os.scandir(directory) as entries:
+                        directories += [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
+            except FileNotFoundError:
+                continue
         return found
 
     def kill(self, path: str, *, timeout: float = 2.0) -> None:
