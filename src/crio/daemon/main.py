@@ -11,6 +11,7 @@ import signal
 import sys
 import tempfile
 import time
+from typing import TYPE_CHECKING
 
 from crio import __version__
 from crio.base import logs
@@ -19,6 +20,9 @@ from crio.config import LoadedConfig
 from crio.config.unsupported import unsupported_lines
 from crio.daemon.profiling import profiled
 from crio.wire.sd_notify import Notifier
+
+if TYPE_CHECKING:
+    from crio.daemon.wiring import Daemon
 
 log = logging.getLogger(__name__)
 
@@ -89,11 +93,8 @@ async def _run(loaded: LoadedConfig) -> int:
     return 0
 
 
-async def _watchdog(daemon: object, notifier: Notifier) -> None:
+async def _watchdog(daemon: Daemon, notifier: Notifier) -> None:
     """A sign of life while the daemon answers a call to itself; a loop that hangs sends none and is restarted."""
-    from crio.daemon.wiring import Daemon
-
-    assert isinstance(daemon, Daemon)
     while True:
         try:
             async with asyncio.timeout(notifier.watchdog_interval / 2):

@@ -76,8 +76,9 @@ class Daemon:
     def __init__(self, loaded: LoadedConfig) -> None:
         self._loaded = loaded
         self._config = loaded.config
-        self._lock = -1
         self._tasks = TaskScope("daemon")
+        self._at_stop = contextlib.AsyncExitStack()
+        self._reloader: Reloader | None = None
         config = loaded.config
         state = config.runtime.container_attach_socket_dir
         self._state = state
@@ -117,6 +118,8 @@ class Daemon:
         self._take_lock()
         last = marks.last_run(config.crio, __version__)
         self._runtimes = Runtimes(config.runtime, self._observation.runtime_called)
+        self._at_stop.push_async_callback(self._zygote.stop)
+        self._at_stop.push_async_callback(self._network.stop)
         await _all(
             self._zygote.start(),
             self._runtimes.probe(),
@@ -136,15 +139,24 @@ class Daemon:
     async def _open_store(self, last: marks.LastRun) -> None:
         config = self._config
         self._store = await self._storage.run(open_store, _store_options(config), config.crio, last)
+        self._at_stop.push_async_callback(self._close_store)
         self._images = ImageService(config, self._store, self._storage, self._jobs, self._observation.metrics)
+        self._at_stop.push_async_callback(self._images.stop)
         await self._images.start()
+
+    async def _close_store(self) -> None:
+        await asyncio.to_thread(self._storage.close)
+        self._store.close()
+        os.sync()
+        marks.note_clean_stop(self._config.crio)
 
     def _take_lock(self) -> None:
         """One daemon per state directory, whatever its socket: two would undo each other's pods."""
         path = os.path.join(self._state, "crio.lock")
-        self._lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._at_stop.callback(os.close, lock)
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise AlreadyExists(
                 f"cannot start: another crio runs with the state directory {self._state}; stop it, or set "
@@ -197,6 +209,10 @@ class Daemon:
         self._containers = ContainerManager(
             self._jobs, self._sandboxes, self._maker, self._events, self._observation.metrics
         )
+        for room in (self._sandboxes, self._containers, self._maker):
+            self._at_stop.push_async_callback(room.close)
+        self._at_stop.push_async_callback(self._jobs.stop, _STOP_GRACE)
+        self._at_stop.push_async_callback(self._observation.stop)
         self._sandboxes.containers = self._containers
         self._images.workers.groups = WorkerGroups(self._sandboxes.groups, self._cgroups)
         self._images.artifacts.user_of = lambda artifact_id: user_of_artifact(self._containers, artifact_id)
@@ -270,6 +286,14 @@ class Daemon:
             max_receive=config.api.grpc_max_recv_msg_size,
             max_send=config.api.grpc_max_send_msg_size,
         )
+        self._at_stop.push_async_callback(self.node.stats.close)
+        self._at_stop.push_async_callback(self._streams.stop)
+        self._at_stop.push_async_callback(self._server.stop, _STOP_GRACE)
+        self._at_stop.callback(self._events.close)
+        watch = self._observation.metrics.watch
+        watch("crio_rpc_connections", "Connections to the socket.", lambda: self._server.statistics()["connections"])
+        watch("crio_rpc_calls", "Calls that run.", lambda: self._server.statistics()["calls"])
+        watch("crio_stream_sessions", "Execs, attaches, forwards.", lambda: self._streams.statistics()["sessions"])
         await self._streams.start()
         await self._server.listen(config.api.listen)
         await self._observation.start()
@@ -277,7 +301,8 @@ class Daemon:
             from crio.daemon.profiling import serve_profiles  # lazy: only for whoever looks for what is slow
 
             port = str(self._loaded.flags.get("profile-port") or "6060")
-            self._profiles = await serve_profiles(self._inspect.handle_debug, port)
+            profiles = await serve_profiles(self._inspect.handle_debug, port)
+            self._at_stop.callback(profiles.close)
 
     async def _chores(self) -> None:
         while True:
@@ -289,14 +314,14 @@ class Daemon:
 
     def reload_soon(self, notifier: Notifier) -> None:
         """SIGHUP: read and check the whole configuration, then swap it as one; a bad one changes nothing."""
-        if hasattr(self, "_reloader"):
-            self._tasks.spawn("reload", self._reload(notifier))
+        if self._reloader is not None:
+            self._tasks.spawn("reload", self._reload(self._reloader, notifier))
         else:
             log.info("the configuration is not reloaded: the daemon is still starting, and has just read it")
 
-    async def _reload(self, notifier: Notifier) -> None:
+    async def _reload(self, reloader: Reloader, notifier: Notifier) -> None:
         notifier.reloading()
-        plan = await self._reloader.reload()
+        plan = await reloader.reload()
         if plan is None:
             how = "the configuration was not reloaded, because it has mistakes"
         else:
@@ -376,38 +401,12 @@ class Daemon:
             raise Unavailable("the runtime does not say that it is ready")
 
     async def stop(self) -> None:
-        """Stop serving and let go of everything. Pods, containers and their monitors go on."""
-        async with contextlib.AsyncExitStack() as stack:
-            stack.callback(self._release)
-            stack.push_async_callback(asyncio.to_thread, self._storage.close)
-            stack.push_async_callback(self._zygote.stop)
-            stack.push_async_callback(self._network.stop)
-            rooms = (("_images", "stop"), ("_sandboxes", "close"), ("_containers", "close"), ("_maker", "close"))
-            for name, close in rooms:
-                if (room := getattr(self, name, None)) is not None:
-                    stack.push_async_callback(getattr(room, close))
-            stack.push_async_callback(self._jobs.stop, _STOP_GRACE)
-            stack.push_async_callback(self._observation.stop)
-            if (profiles := getattr(self, "_profiles", None)) is not None:
-                stack.callback(profiles.close)
-            if (node := getattr(self, "node", None)) is not None:
-                stack.push_async_callback(node.stats.close)
-            if (streams := getattr(self, "_streams", None)) is not None:
-                stack.push_async_callback(streams.stop)
-            if (server := getattr(self, "_server", None)) is not None:
-                stack.push_async_callback(server.stop, _STOP_GRACE)
-            stack.callback(self._events.close)
-            stack.push_async_callback(self._tasks.stop)
+        """Stop serving and let go of everything, last what was first started; of a start that failed, what there is.
 
-    def _release(self) -> None:
-        store = getattr(self, "_store", None)
-        if store is not None:
-            store.close()
-            os.sync()
-            marks.note_clean_stop(self._config.crio)
-        if self._lock >= 0:
-            os.close(self._lock)
-            self._lock = -1
+        Pods, containers and their monitors go on.
+        """
+        async with self._at_stop:
+            await self._tasks.stop()
 
 
 def _store_options(config: Config) -> StoreOptions:

@@ -108,6 +108,7 @@ class StreamingServer:
         return f"{'https' if self._tls_files else 'http'}://{host}:{self._port}"
 
     def statistics(self) -> dict[str, int]:
+        """Sessions, connections that are not one yet, and addresses that were given out and not used."""
         return {"sessions": len(self._sessions), "opening": len(self._opening), "tokens": len(self._tokens)}
 
     # -- life

@@ -91,6 +91,11 @@ class Metrics:
             "crio_runtime_call_duration_seconds", "How long calls of OCI runtimes take.", ("handler", "call", "result")
         )
         self._process = process_metrics()
+        self._watched: list[Gauge] = []
+
+    def watch(self, name: str, text: str, ask: Callable[[], float]) -> None:
+        """Write one more gauge from now on, which is asked each time."""
+        self._watched.append(Gauge(name, text, ask=ask))
 
     def choose(self, collectors: Collection[str]) -> None:
         """Write other metrics of CRI-O's from now on; all are counted all the time."""
@@ -170,6 +175,7 @@ class Metrics:
             if metric.name.removeprefix(PREFIX) in self._chosen:
                 yield metric
         yield from (self._rpc_seconds, self._stage_seconds, self._plugin_seconds, self._runtime_seconds)
+        yield from self._watched
         yield from self._process
 
     def _of_crio(self) -> tuple[Metric, ...]:

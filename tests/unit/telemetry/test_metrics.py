@@ -121,6 +121,14 @@ def test_values() -> None:
     assert value(samples, "process_open_fds") < value(samples, "process_max_fds")
 
 
+def test_a_watched_number_is_asked_each_time() -> None:
+    metrics, open_now = Metrics([]), [3]
+    metrics.watch("crio_rpc_connections", "Connections.", lambda: open_now[0])
+    assert value(read(metrics.text())[0], "crio_rpc_connections") == 3
+    open_now[0] = 4
+    assert value(read(metrics.text())[0], "crio_rpc_connections") == 4
+
+
 def test_only_chosen_collectors_are_written() -> None:
     _, types = read(Metrics(["containers_oom_total"]).text())
     assert {name for name in types if name.startswith(PREFIX)} == {f"{PREFIX}containers_oom_total"}
