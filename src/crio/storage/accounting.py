@@ -6,7 +6,8 @@ from collections.abc import Iterable
 
 from crio.base.errors import NotFound
 from crio.storage.driver.base import Driver
-from crio.storage.records import ImageRecord, LayerRecord
+from crio.storage.records import ImageRecord, LayerRecord, replaced
+from crio.storage.table import RecordTable
 from crio.storage.usage import Usage, measure
 
 INODES_FLAG = "io.cri-o.inodes"
@@ -19,11 +20,11 @@ def image_size(image: ImageRecord, layers: Iterable[LayerRecord]) -> int:
 
 
 class Accounts:
-    """Counts inodes of layers that other tools made, once; the store then keeps the number in the layer's record."""
+    """Sizes; inodes of layers that other tools made are counted once and then kept in the layer's record."""
 
     def __init__(self, driver: Driver) -> None:
         self._driver = driver
-        self.counted: dict[str, int] = {}
+        self._counted: dict[str, int] = {}
         """Inodes by layer, where the record does not tell."""
         self._copies: dict[str, Usage] = {}
 
@@ -50,13 +51,24 @@ class Accounts:
             copy = self._copies[layer.parent] = measure(self._driver.own_directories(layer.parent)[0])
         return Usage(max(usage.bytes - copy.bytes, 0), max(usage.inodes - copy.inodes, 0))
 
+    def keep_counts(self, table: RecordTable[LayerRecord]) -> None:
+        """Put what `all_images` has counted into the layers' records."""
+        if not self._counted:
+            return
+        counted, self._counted = self._counted, {}
+        with table.writing() as edit:
+            for id in counted.keys() & edit.now.by_id.keys():
+                layer = edit.now.by_id[id]
+                edit.put(replaced(layer, flags={**layer.flags, INODES_FLAG: counted[id]}))
+            edit.save(lasting=False)
+
     def _inodes(self, layer: LayerRecord) -> int:
-        known = layer.flags.get(INODES_FLAG, self.counted.get(layer.id))
+        known = layer.flags.get(INODES_FLAG, self._counted.get(layer.id))
         if isinstance(known, int):
             return known
         try:
             count = measure(self._driver.own_directories(layer.id)[0]).inodes
         except (OSError, NotFound):
             return 0
-        self.counted[layer.id] = count
+        self._counted[layer.id] = count
         return count

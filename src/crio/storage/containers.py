@@ -24,9 +24,7 @@ class ContainerStore:
         index_directory = run_directory if transient else directory
         for place in (directory, run_directory):
             os.makedirs(place, mode=0o700, exist_ok=True)
-        self._directory = directory
         self.directories = (directory, run_directory)
-        self._run_directory = run_directory
         self._volatile_path = os.path.join(index_directory, "volatile-containers.json")
         self._transient = transient
         lock = LockFile(os.path.join(index_directory, "containers.lock"), timeout=timeout)
@@ -42,18 +40,6 @@ class ContainerStore:
     def file_for(self, *, volatile: bool) -> int:
         """The index file of a new record: the volatile one only in stores where it is in use already."""
         return VOLATILE if self._transient or (volatile and os.path.exists(self._volatile_path)) else STABLE
-
-    def directory(self, id: str) -> str:
-        """The engine's directory, made if it is missing; it lasts as long as the container."""
-        path = os.path.join(self._directory, id, "userdata")
-        os.makedirs(path, mode=0o700, exist_ok=True)
-        return path
-
-    def run_directory(self, id: str) -> str:
-        """As `directory`, but a reboot removes it."""
-        path = os.path.join(self._run_directory, id, "userdata")
-        os.makedirs(path, mode=0o700, exist_ok=True)
-        return path
 
     def remove_directories(self, id: str) -> None:
         for place in self.directories:

@@ -72,6 +72,26 @@ def shift_tree(path: str, maps: IdMaps) -> None:
         os.close(root)
 
 
+def give(directory: str, maps: IdMaps) -> None:
+    """Change the owner of one directory as `shift_tree` would."""
+    status = os.stat(directory)
+    os.chown(directory, *maps.owner(status.st_uid, status.st_gid))
+    os.chmod(directory, stat.S_IMODE(status.st_mode))
+
+
+def let_in(path: str, top: str) -> None:
+    """Let the root of a user namespace, whom the host does not trust, pass from `top` to `path`, and nowhere else.
+
+    Nothing is changed for a path that is not below `top`.
+    """
+    directory = os.path.dirname(path)
+    while (directory + "/").startswith(os.path.join(top, "")):
+        mode = stat.S_IMODE(os.stat(directory).st_mode)
+        if not mode & stat.S_IXOTH:
+            os.chmod(directory, mode | stat.S_IXOTH)
+        directory = os.path.dirname(directory)
+
+
 class _Shift:
     def __init__(self, maps: IdMaps, device: int) -> None:
         self._maps = maps

@@ -1,18 +1,24 @@
 """Layers: their records, directories and mounts.
 
-Methods that take an `Edit` are called by store.py with the layers' lock held for writing.
+Methods that take an `Edit` are called with the layers' lock held for writing.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from crio.base.errors import FailedPrecondition, NotFound
 from crio.base.failpoints import failpoint
-from crio.storage import tempdirs
+from crio.base.files import sync_directory
+from crio.storage import records, tempdirs
+from crio.storage.accounting import INODES_FLAG
 from crio.storage.driver.base import Driver, MountOptions
+from crio.storage.idmaps import IdMaps, shift_tree
 from crio.storage.indexfile import IndexFile, Syncer
 from crio.storage.locks import LockFile
 from crio.storage.mounts import MountTable
@@ -20,6 +26,9 @@ from crio.storage.others import OtherStore
 from crio.storage.records import LayerRecord, MountRecord, replaced
 from crio.storage.table import Edit, RecordTable, Snapshot
 from crio.storage.trash import Trash
+
+if TYPE_CHECKING:
+    from crio.storage.writer import LayerFacts, StagedLayer
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +64,7 @@ class LayerStore:
         self.driver = driver
         self.mounts = mounts
         self.trash = trash
+        self._sync = syncer is not None
         self._content_directory = image_directory or directory
         self.directories = list(dict.fromkeys((directory, self._content_directory)))
         locks, files = [], []
@@ -110,6 +120,18 @@ class LayerStore:
             raise NotFound(f"cannot find layer {id}: no such id or name")
         return record
 
+    def find_content(self, parent: str | None, diff_id: str) -> LayerRecord | None:
+        """The layer with this content on top of `parent`, if it is there and not visibly damaged."""
+        record = self.find(records.layer_id(parent, diff_id))
+        if record is not None:
+            return record if self._is_whole(record) else None
+        wanted = (parent or "", diff_id)
+        same = (layer for layer in self.all() if (layer.parent, layer.diff_digest) == wanted and not layer.uidmap)
+        return next(filter(self._is_whole, same), None)
+
+    def _is_whole(self, layer: LayerRecord) -> bool:
+        return not layer.incomplete and self.driver.is_whole(layer.id)
+
     def chain(self, id: str) -> list[LayerRecord]:
         """The layer and its parents, top first. Raises NotFound if one is missing or they form a circle."""
         found: list[LayerRecord] = []
@@ -152,10 +174,6 @@ class LayerStore:
             self._bin = tempdirs.TempDir(os.path.join(self._content_directory, "tmp"))
         return self._bin
 
-    def staging_target(self, id: str) -> str:
-        """Where the tar-split data of a new layer belong."""
-        return os.path.join(self._content_directory, f"{id}.tar-split.gz")
-
     def clean(self) -> list[str]:
         """Remove what writers left that died: incomplete layers and staging directories; what went, in words."""
         places = [os.path.join(directory, "tmp") for directory in self.directories]
@@ -173,21 +191,69 @@ class LayerStore:
         self.trash.empty()
         return removed + [f"layer {id}, which was not complete" for id in dead]
 
-    def add_image_layer(
-        self, edit: Edit[LayerRecord], record: LayerRecord, staged: str | None, place_content: Callable[[], None]
-    ) -> None:
+    def commit(self, staged: StagedLayer, facts: LayerFacts) -> LayerRecord:
+        """Put an unpacked layer into place, or find that it is there. Raises LayerGone if its parent is not."""
+        id = records.layer_id(facts.parent, staged.diff_id)
+        with self.table.writing() as edit:
+            damaged = edit.now.by_id.get(id)
+            existing = damaged or self.find(id)
+            if existing is not None and self._is_whole(existing):
+                return existing
+            if facts.parent and self.find(facts.parent) is None:
+                raise LayerGone(f"cannot add layer {id}: its parent {facts.parent} does not exist")
+            record = LayerRecord(
+                id=id,
+                parent=facts.parent or "",
+                created=records.now(),
+                diff_digest=staged.diff_id,
+                diff_size=staged.diff_size,
+                compressed_diff_digest=facts.compressed_digest or staged.diff_id,
+                compressed_size=facts.compressed_size or staged.diff_size,
+                compression=facts.compression,
+                uidset=staged.uids,
+                gidset=staged.gids,
+                flags={INODES_FLAG: staged.inodes},
+            )
+            try:
+                self._add_image_layer(edit, record, staged)
+                if existing is not None:
+                    log.warning("layer %s was damaged and is replaced", id)
+                # There are some if it is one that was lost, even if its record was lost as well.
+                self._rebase_children(edit, id)
+            except BaseException:
+                self._undo_commit(edit, id, damaged)
+                raise
+        self.trash.empty()
+        return record
+
+    def _undo_commit(self, edit: Edit[LayerRecord], id: str, damaged: LayerRecord | None) -> None:
+        try:
+            if damaged is not None:
+                # Other layers stand on it: it stays what it was, damaged.
+                edit.put(damaged)
+                edit.save()
+            elif id in edit.now.by_id:
+                self.remove(edit, [id])
+        except OSError as error:
+            log.warning("layer %s stays incomplete until the next start: %s", id, error)
+
+    def _add_image_layer(self, edit: Edit[LayerRecord], record: LayerRecord, staged: StagedLayer) -> None:
         """Make a layer that must survive everything: marked incomplete, filled, then marked whole."""
         edit.put(replaced(record, flags={**record.flags, "incomplete": True}), file=self.image_file)
         edit.save()
         failpoint("storage.layer.marked")
-        self.driver.create(record.id, record.parent or None, staged=staged, image=True, discard=self.discard)
-        place_content()
+        parent = record.parent or None
+        self.driver.create(record.id, parent, staged=staged.content, image=True, discard=self.discard)
+        os.rename(staged.tar_split, os.path.join(self._content_directory, f"{record.id}.tar-split.gz"))
+        if self._sync:
+            self.driver.sync(record.id)
+            sync_directory(self._content_directory)
         failpoint("storage.layer.filled")
         edit.put(record)
         edit.save()
         failpoint("storage.layer.whole")
 
-    def rebase_children(self, edit: Edit[LayerRecord], id: str) -> None:
+    def _rebase_children(self, edit: Edit[LayerRecord], id: str) -> None:
         """After a layer's directory was made anew: every layer above learns its new short name.
 
         But for those above another one that is lost: they learn both when that one is back.
@@ -272,6 +338,20 @@ class LayerStore:
             failpoint("storage.mounted")
             mounts[id] = MountRecord(id, path, (present.count if present else 0) + 1)
             return path
+
+    def shift_owners(self, id: str, maps: IdMaps, options: MountOptions, *, lasting: bool) -> None:
+        """Give a container's own layer the owners of its user namespace. No lock is held for the long part."""
+        with self.table.writing():
+            path = self.mount(id, replace(options, read_only=False))
+        try:
+            shift_tree(path, maps)
+        finally:
+            with self.table.writing():
+                self.unmount(id)
+        with self.table.writing() as edit:
+            layer = edit.now.by_id[id]
+            edit.put(replaced(layer, uidmap=list(maps.uids), gidmap=list(maps.gids)))
+            edit.save(lasting=lasting)
 
     def attach_home(self) -> None:
         """Once at the start: see `Driver.attach_home`."""

@@ -9,22 +9,18 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import stat
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from crio.base.errors import AlreadyExists, DataLoss, FailedPrecondition, NotFound
 from crio.base.failpoints import failpoint
-from crio.base.files import sync_directory
 from crio.base.ids import new_id
 from crio.storage import accounting, records
 from crio.storage.accounting import Accounts
 from crio.storage.containers import ContainerStore
 from crio.storage.driver.base import Driver, MountOptions
 from crio.storage.driver.make import check_root, make_driver
-from crio.storage.idmaps import IdMaps, shift_tree
+from crio.storage.idmaps import IdMaps, give, let_in
 from crio.storage.images import ImageStore
 from crio.storage.indexfile import Syncer
 from crio.storage.layers import LayerGone, LayerStore, unused_chain
@@ -37,7 +33,7 @@ from crio.storage.trash import Trash
 from crio.storage.usage import Usage
 
 if TYPE_CHECKING:
-    from crio.storage.writer import LayerFacts, LayerWriter, StagedLayer
+    from crio.storage.writer import LayerWriter
 
 log = logging.getLogger(__name__)
 
@@ -160,15 +156,7 @@ class Store:
 
     def find_layer(self, parent: str | None, diff_id: str) -> LayerRecord | None:
         """The layer with this content on top of `parent`, if it is there and not visibly damaged."""
-        record = self.layer_store.find(records.layer_id(parent, diff_id))
-        if record is not None:
-            return record if self._is_whole(record) else None
-        wanted = (parent or "", diff_id)
-        same = (layer for layer in self.layers() if (layer.parent, layer.diff_digest) == wanted and not layer.uidmap)
-        return next(filter(self._is_whole, same), None)
-
-    def _is_whole(self, layer: LayerRecord) -> bool:
-        return not layer.incomplete and self.driver.is_whole(layer.id)
+        return self.layer_store.find_content(parent, diff_id)
 
     def stage_layer(self) -> LayerWriter:
         """A writer for one layer's tar; needs no lock until its `commit`."""
@@ -178,7 +166,7 @@ class Store:
         return LayerWriter(
             self.layer_store.trash.bin(home).new_path("addition"),
             self.layer_store.staging().new_path("tar-split.gz"),
-            self._commit_layer,
+            self.layer_store.commit,
             sync=self.options.sync,
             native_whiteouts=self.driver.native_whiteouts,
             ignore_chown_errors=self.options.flag("ignore_chown_errors"),
@@ -210,60 +198,6 @@ class Store:
                     raise FailedPrecondition(f"cannot remove layer {id}: container {container.id} uses it")
             self.layer_store.remove(edit, [id])
         self.layer_store.trash.empty()
-
-    def _commit_layer(self, staged: StagedLayer, facts: LayerFacts) -> LayerRecord:
-        id = records.layer_id(facts.parent, staged.diff_id)
-        layers = self.layer_store
-        with layers.table.writing() as edit:
-            damaged = edit.now.by_id.get(id)
-            existing = damaged or layers.find(id)
-            if existing is not None and self._is_whole(existing):
-                return existing
-            if facts.parent and layers.find(facts.parent) is None:
-                raise LayerGone(f"cannot add layer {id}: its parent {facts.parent} does not exist")
-            record = LayerRecord(
-                id=id,
-                parent=facts.parent or "",
-                created=records.now(),
-                diff_digest=staged.diff_id,
-                diff_size=staged.diff_size,
-                compressed_diff_digest=facts.compressed_digest or staged.diff_id,
-                compressed_size=facts.compressed_size or staged.diff_size,
-                compression=facts.compression,
-                uidset=staged.uids,
-                gidset=staged.gids,
-                flags={accounting.INODES_FLAG: staged.inodes},
-            )
-
-            def place() -> None:
-                target = layers.staging_target(id)
-                os.rename(staged.tar_split, target)
-                if self.options.sync:
-                    self.driver.sync(id)
-                    sync_directory(os.path.dirname(target))
-
-            try:
-                layers.add_image_layer(edit, record, staged.content, place)
-                if existing is not None:
-                    log.warning("layer %s was damaged and is replaced", id)
-                # There are some if it is one that was lost, even if its record was lost as well.
-                layers.rebase_children(edit, id)
-            except BaseException:
-                self._undo_layer(edit, id, damaged)
-                raise
-        layers.trash.empty()
-        return record
-
-    def _undo_layer(self, edit: Edit[LayerRecord], id: str, damaged: LayerRecord | None) -> None:
-        try:
-            if damaged is not None:
-                # Other layers stand on it: it stays what it was, damaged.
-                edit.put(damaged)
-                edit.save()
-            elif id in edit.now.by_id:
-                self.layer_store.remove(edit, [id])
-        except OSError as error:
-            log.warning("layer %s stays incomplete until the next start: %s", id, error)
 
     # Images
 
@@ -313,15 +247,6 @@ class Store:
                 durable=self.options.sync,
             )
 
-    def set_image_names(self, image_id: str, names: Sequence[str]) -> ImageRecord:
-        """Give an image exactly these names; other images lose them. Raises NotFound."""
-        with self.image_store.table.writing() as edit:
-            if image_id not in edit.now.by_id:
-                self._refuse_read_only(image_id, "rename")
-            record = self.image_store.set_names(edit, image_id, names)
-            edit.save()
-            return record
-
     def remove_image(self, image_id: str) -> list[str]:
         """Remove an image with all its names, and the layers that nothing else uses; the ids of these layers.
 
@@ -335,7 +260,8 @@ class Store:
         ):
             image = image_edit.now.by_id.get(image_id)
             if image is None:
-                self._refuse_read_only(image_id, "remove")
+                if self.image_store.find(image_id) is not None:
+                    raise FailedPrecondition(f"cannot remove image {image_id}: it is in a read-only store")
                 raise NotFound(f"cannot remove image {image_id}: no such id")
             for container in container_edit.now.by_id.values():
                 if container.image == image_id:
@@ -354,11 +280,6 @@ class Store:
         """Bytes of the image's uncompressed layers and of its blobs, from the records."""
         image = self.image_store.get(image_id)
         return accounting.image_size(image, self.layer_store.chain(image.layer) if image.layer else [])
-
-    def _refuse_read_only(self, image_id: str, what: str) -> None:
-        if self.image_store.find(image_id) is None:
-            raise NotFound(f"cannot {what} image {image_id}: no such id")
-        raise FailedPrecondition(f"cannot {what} image {image_id}: it is in a read-only store")
 
     # Containers
 
@@ -440,7 +361,7 @@ class Store:
             try:
                 layers.add_container_layer(layer_edit, layer, volatile=volatile or self.options.transient)
                 if maps is not None and shifts:
-                    _give(self.driver.writable_directory(layer.id), maps)
+                    give(self.driver.writable_directory(layer.id), maps)
                 failpoint("storage.container.layer")
                 edit.put(record, file=self.container_store.file_for(volatile=volatile))
                 edit.save(lasting=not volatile)
@@ -479,33 +400,12 @@ class Store:
             id_maps=maps if shifts else None,
         )
         if maps is not None and not shifted and not shifts:
-            self._shift(record, maps, options)
-        path = self.mount_layer(record.layer, options)
+            self.layer_store.shift_owners(record.layer, maps, options, lasting=not record.volatile)
+        with self.layer_store.table.writing():
+            path = self.layer_store.mount(record.layer, options)
         if maps is not None:
-            self._let_in(path)
+            let_in(path, self.options.graphroot)
         return path
-
-    def _shift(self, record: ContainerRecord, maps: IdMaps, options: MountOptions) -> None:
-        """Give the container's own layer the owners of its user namespace, once. No lock is held for the long part."""
-        path = self.mount_layer(record.layer, msgspec.structs.replace(options, read_only=False))
-        try:
-            shift_tree(path, maps)
-        finally:
-            self.unmount_layer(record.layer)
-        with self.layer_store.table.writing() as edit:
-            layer = edit.now.by_id[record.layer]
-            edit.put(records.replaced(layer, uidmap=list(maps.uids), gidmap=list(maps.gids)))
-            edit.save(lasting=not record.volatile)
-
-    def _let_in(self, path: str) -> None:
-        """Let the root of a user namespace, whom the host does not trust, pass to its root file system and no other."""
-        top = os.path.join(self.options.graphroot, "")
-        directory = os.path.dirname(path)
-        while (directory + "/").startswith(top):
-            mode = stat.S_IMODE(os.stat(directory).st_mode)
-            if not mode & stat.S_IXOTH:
-                os.chmod(directory, mode | stat.S_IXOTH)
-            directory = os.path.dirname(directory)
 
     def limit_container(self, id: str, *, size: int | None = None, inodes: int | None = None) -> None:
         """Limit what a container may write into its root file system, in bytes and files; before its first mount.
@@ -515,29 +415,6 @@ class Store:
         """
         with self.layer_store.table.writing():
             self.driver.limit(self.container(id).layer, size, inodes)
-
-    def unmount_container(self, id: str, *, wholly: bool = False) -> bool:
-        """Count one user less, or none at all with `wholly`; whether it is still mounted."""
-        return self.unmount_layer(self.container(id).layer, wholly=wholly)
-
-    def mount_layer(self, id: str, options: MountOptions) -> str:
-        """As `mount_container` for a layer alone. Its removal is nobody's fault but the caller's."""
-        with self.layer_store.table.writing():
-            return self.layer_store.mount(id, options)
-
-    def unmount_layer(self, id: str, *, wholly: bool = False) -> bool:
-        with self.layer_store.table.writing():
-            return self.layer_store.unmount(id, wholly=wholly)
-
-    def mount_image(self, image_id: str) -> str:
-        """Mount an image read-only, or count one more user. Keep a container of it meanwhile, so that it stays."""
-        image = self.image_store.get(image_id)
-        if not image.layer:
-            raise FailedPrecondition(f"cannot mount image {image_id}: it has no layers")
-        return self.mount_layer(image.layer, MountOptions(read_only=True))
-
-    def unmount_image(self, image_id: str) -> bool:
-        return self.unmount_layer(self.image_store.get(image_id).layer)
 
     def remove_container(self, id: str) -> None:
         """Unmount the container and remove it with its layer and directories. Raises NotFound."""
@@ -556,31 +433,9 @@ class Store:
             failpoint("storage.container.remove.done")
         layers.trash.empty()
 
-    def set_container_metadata(self, id: str, metadata: str) -> ContainerRecord:
-        """Replace the engine's own text in a container's record. Raises NotFound."""
-        with self.container_store.table.writing() as edit:
-            record = edit.now.lookup("container", id)
-            record = records.replaced(record, metadata=metadata)
-            edit.put(record)
-            edit.save(lasting=not record.volatile)
-            return record
-
-    def container_directory(self, id: str) -> str:
-        """A directory (0700) of the container's own that lasts as long as it does."""
-        return self.container_store.directory(records.check_id(id, "a container"))
-
-    def container_run_directory(self, id: str) -> str:
-        """The same for what ends with the machine's uptime."""
-        return self.container_store.run_directory(records.check_id(id, "a container"))
-
     def container_usage(self, id: str) -> Usage:
         """What the container has written. Walks its files, about 2 microseconds each: call it in an executor."""
         return self._accounts.container(self.layer(self.container(id).layer))
-
-    def mounted(self, id: str) -> int:
-        """How many users a container's mount has."""
-        present = self.layer_store.mounts.read().get(self.container(id).layer)
-        return present.count if present else 0
 
     # Accounting
 
@@ -592,18 +447,8 @@ class Store:
         """
         images = self.image_store.table.snapshot().by_id.values()
         usage = self._accounts.all_images(images, self.layer_store.table.snapshot().by_id.values())
-        if self._accounts.counted:
-            self._keep_counts()
+        self._accounts.keep_counts(self.layer_store.table)
         return usage
-
-    def _keep_counts(self) -> None:
-        """Put what was counted into the layers' records."""
-        counted, self._accounts.counted = self._accounts.counted, {}
-        with self.layer_store.table.writing() as edit:
-            for id in counted.keys() & edit.now.by_id.keys():
-                layer = edit.now.by_id[id]
-                edit.put(records.replaced(layer, flags={**layer.flags, accounting.INODES_FLAG: counted[id]}))
-            edit.save(lasting=False)
 
     @property
     def image_place(self) -> str:
@@ -614,12 +459,6 @@ class Store:
         """What is in use on the file system of containers' layers, by whomever: at once, without a walk."""
         status = os.statvfs(self.options.graphroot)
         return Usage((status.f_blocks - status.f_bfree) * status.f_frsize, status.f_files - status.f_ffree)
-
-
-def _give(directory: str, maps: IdMaps) -> None:
-    status = os.stat(directory)
-    os.chown(directory, *maps.owner(status.st_uid, status.st_gid))
-    os.chmod(directory, stat.S_IMODE(status.st_mode))
 
 
 def _texts(value: object) -> list[str] | None:

@@ -21,6 +21,7 @@ from crio.config.marks import note_clean_stop, note_start
 from crio.config.tables.root import Crio
 from crio.storage.options import StoreOptions
 from crio.storage.store import Store
+from store_mounts import unmount
 
 pytestmark = pytest.mark.root
 
@@ -163,7 +164,7 @@ def test_what_is_mounted_is_not_cleared(node: Node, capsys: pytest.CaptureFixtur
     assert node.wipe() == 1
     assert f"{point} is mounted" in capsys.readouterr().err
     with node.store() as store:
-        store.unmount_container(node.theirs)
+        unmount(store, node.theirs)
     assert node.left()[0] == {node.ours, node.theirs}
 
 

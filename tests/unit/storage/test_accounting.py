@@ -92,7 +92,7 @@ def test_after_a_change_only_the_index_is_read(large: tuple[StoreOptions, int], 
     options, _ = large
     with Store.open(options) as store, Store.open(options) as other:
         store.fs_usage()
-        other.set_image_names(f"{10:064x}", ["localhost/new:1"])
+        other.put_image(f"{10:064x}", layer=None, names=["localhost/new:1"], big_data={})
         audit.listening = True
         store.fs_usage()
         audit.listening = False

@@ -39,7 +39,7 @@ def act(store: Store, image: ImageRecord, data: bytes, action: str) -> None:
         case "remove image":
             store.remove_image(image.id)
         case "tag":
-            store.set_image_names(image.id, ["localhost/other:1"])
+            store.put_image(image.id, layer=image.layer, names=["localhost/other:1"], big_data={})
         case "create":
             store.create_container(OTHER, names=["other"], image_id=image.id)
             store.mount_container(OTHER)
@@ -122,7 +122,7 @@ def verify(options: StoreOptions, image: ImageRecord, action: str, *, finished: 
         names = {name: record.id for record in store.images() for name in record.names}
         if action != "remove image":
             assert store.image(image.id).layer == image.layer
-            assert {"localhost/a:1", "localhost/other:1"} & set(names)
+            assert "localhost/a:1" in names
             assert b"".join(store.layer_tar(image.layer))
         kept = [container for container in store.containers() if container.id == CONTAINER]
         if action in ("pull", "tag", "create"):

@@ -21,7 +21,7 @@ def test_a_store_without_garbage_stays_as_it_is(store: Store, tar: TarMaker, add
     image = add_image(store, "localhost/a:1", tar(("a", b"1")), tar(("b", b"2")))
     id = new_id()
     store.create_container(id, names=["c"], image_id=image.id)
-    store.container_directory(id)
+    Path(store.options.graphroot, "overlay-containers", id, "userdata").mkdir(parents=True)
     store.mount_container(id)
     before = sorted(str(path) for path in Path(store.options.graphroot).rglob("*"))
     assert collect(store) == []

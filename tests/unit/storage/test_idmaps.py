@@ -19,6 +19,7 @@ from crio.storage.idmaps import IdMaps, shift_tree
 from crio.storage.options import StoreOptions
 from crio.storage.records import IdMapEntry, ImageRecord
 from crio.storage.store import Store
+from store_mounts import unmount
 
 pytestmark = pytest.mark.root
 
@@ -72,12 +73,12 @@ def test_owners_are_those_of_the_namespace(mapped: Store, tar: TarMaker, add_ima
     assert struct.unpack("<I", os.getxattr(root / "ping", "security.capability")[20:24]) == (300000,)
     (root / "d/upper").write_text("new")
     assert not [info for info in mounts_below(mapped.options.graphroot) if "/mapped" in info.mount_point]
-    mapped.unmount_container(id)
+    unmount(mapped, id)
     # The second mount shifts nothing twice, and an image volume is the same thing read-only.
     again = Path(mapped.mount_container(id, read_only=True))
     assert (again / "user").lstat().st_uid == 500001
     assert (again / "d/upper").read_text() == "new"
-    mapped.unmount_container(id)
+    unmount(mapped, id)
     # The image is as it was.
     other = new_id()
     mapped.create_container(other, names=["d"], image_id=image.id)

@@ -23,6 +23,7 @@ from crio.storage.driver.base import MountOptions
 from crio.storage.gc import collect
 from crio.storage.records import IdMapEntry, ImageRecord
 from crio.storage.store import Store
+from store_mounts import unmount, users
 
 pytestmark = pytest.mark.root
 
@@ -129,10 +130,10 @@ def test_a_container_writes_into_its_own_layer_only(store: Store, tar: TarMaker,
     other = Path(store.mount_container(second))
     assert (other / "d/a").read_bytes() == b"7"
     assert sorted(os.listdir(other / "o")) == ["y"]
-    assert store.mounted(first) == 1
+    assert users(store, first) == 1
     assert store.mount_container(first) == str(root)
-    assert store.unmount_container(first)
-    assert not store.unmount_container(first)
+    assert unmount(store, first)
+    assert not unmount(store, first)
     # What was written is there at the next mount.
     again = Path(store.mount_container(first))
     assert ((again / "d/a").read_bytes(), (again / "o").exists()) == (b"mine", False)
