@@ -11,34 +11,25 @@ Every member also carries the raw bytes that lie before its data, so that the ar
 from __future__ import annotations
 
 import enum
-import re
 import struct
 import zlib
 from collections.abc import Iterator, Mapping
-from functools import lru_cache
 
-from crio.base.errors import InvalidArgument
+from crio.wire.tar_fields import XATTR, TarError, decimal, octal, parse_pax, parse_time
+from crio.wire.tar_sparse import is_sparse, read_old_map, read_pax_map
 
 BLOCK = 512
 MAX_EXTENSION = 1 << 20
 """Bytes of one pax header, GNU long name or sparse map (Go's archive/tar has the same limit; CVE-2025-58183)."""
 MAX_EXTENSIONS = 16
 """Extension headers that may precede one member."""
-MAX_SPARSE = 1 << 16
-"""Data pieces of one sparse file."""
 MAX_NAME = 4096
 """Bytes of a member's name or link target: Linux' PATH_MAX."""
 
 _HEADER = struct.Struct("100s8s8s8s12s12s8xc100s6s66x8s8s155s12x")
 """name, mode, uid, gid, size, mtime, (checksum,) typeflag, linkname, magic, (owner names,) major, minor, prefix"""
 _ZERO = bytes(BLOCK)
-_NUMBER = re.compile(rb"[0-9]{1,20}")
 _MAX_SIZE = (1 << 63) - 1
-_XATTR = b"SCHILY.xattr."
-
-
-class TarError(InvalidArgument):
-    """The bytes are not a tar archive, or one beyond the limits."""
 
 
 class Kind(enum.Enum):
@@ -211,11 +202,16 @@ class TarReader:
         fields = _HEADER.unpack(block)
         entry = TarEntry()
         physical = self._fill(entry, fields, block)
-        if entry.kind is Kind.FILE and (typeflag == b"S" or (self._pax and self._is_pax_sparse())):
-            located = self._sparse(entry, buffer, at, block, typeflag, physical)
-            if located is None:
+        if entry.kind is Kind.FILE and (typeflag == b"S" or (self._pax and is_sparse(self._pax))):
+            found = (
+                read_old_map(entry.name, buffer, at, block, physical)
+                if typeflag == b"S"
+                else read_pax_map(entry.name, buffer, at, self._pax, physical)
+            )
+            if found is None:
                 return None
-            at, physical = located
+            at, physical, entry.real_size, entry.sparse = found
+            entry.size = physical
         else:
             entry.size = entry.real_size = physical
             entry.sparse = None
@@ -246,9 +242,9 @@ class TarReader:
             return None
         data = buffer[at : at + size]
         if typeflag == b"L":
-            self._long_name = _text(data)
+            self._long_name = data.partition(b"\0")[0]
         elif typeflag == b"K":
-            self._long_link = _text(data)
+            self._long_link = data.partition(b"\0")[0]
         else:
             records = parse_pax(data)
             if typeflag != b"g":
@@ -273,28 +269,28 @@ class TarReader:
         if self._long_name is not None:
             name = self._long_name
         entry.linkname = self._long_link if self._long_link is not None else linkname.partition(b"\0")[0]
-        entry.mode = _octal(mode) & 0o7777
-        entry.uid, entry.gid = _octal(uid), _octal(gid)
-        size = _octal(raw_size)
-        entry.mtime_ns = _octal(mtime) * 1_000_000_000
+        entry.mode = octal(mode) & 0o7777
+        entry.uid, entry.gid = octal(uid), octal(gid)
+        size = octal(raw_size)
+        entry.mtime_ns = octal(mtime) * 1_000_000_000
         entry.xattrs = NO_XATTRS
         if pax:
             xattrs: dict[bytes, bytes] = {}
             for key, value in pax.items():
                 if key == b"mtime":
                     entry.mtime_ns = parse_time(value)
-                elif key.startswith(_XATTR):
-                    xattrs[key[len(_XATTR) :]] = value
+                elif key.startswith(XATTR):
+                    xattrs[key[len(XATTR) :]] = value
                 elif key == b"path":
                     name = value
                 elif key == b"linkpath":
                     entry.linkname = value
                 elif key == b"size":
-                    size = _decimal(value)
+                    size = decimal(value)
                 elif key == b"uid":
-                    entry.uid = _decimal(value)
+                    entry.uid = decimal(value)
                 elif key == b"gid":
-                    entry.gid = _decimal(value)
+                    entry.gid = decimal(value)
             name = pax.get(b"GNU.sparse.name") or name
             if xattrs:
                 entry.xattrs = xattrs
@@ -308,86 +304,8 @@ class TarReader:
         entry.name, entry.kind = name, kind
         entry.major = entry.minor = 0
         if kind is Kind.CHARACTER_DEVICE or kind is Kind.BLOCK_DEVICE:
-            entry.major, entry.minor = _octal(major), _octal(minor)
+            entry.major, entry.minor = octal(major), octal(minor)
         return size if kind is Kind.FILE else 0
-
-    def _is_pax_sparse(self) -> bool:
-        return any(key in self._pax for key in (b"GNU.sparse.major", b"GNU.sparse.map", b"GNU.sparse.numblocks"))
-
-    def _sparse(
-        self, entry: TarEntry, buffer: bytes, at: int, block: bytes, typeflag: bytes, physical: int
-    ) -> tuple[int, int] | None:
-        """Set the map of a sparse file; where its data begin and how long they are, or None to wait for more bytes."""
-        pax = self._pax
-        if typeflag == b"S":
-            read = _old_gnu_map(buffer, at, block)
-            if read is None:
-                return None
-            numbers, at = read
-            entry.real_size = _octal(block[483:495])
-        elif pax.get(b"GNU.sparse.major", b"0") == b"0":
-            numbers = _decimals(pax.get(b"GNU.sparse.map", b"").split(b","))
-            entry.real_size = _decimal(pax.get(b"GNU.sparse.size") or pax.get(b"GNU.sparse.realsize") or b"0")
-        elif pax[b"GNU.sparse.major"] == b"1":
-            found = _map_in_data(buffer, at, physical)
-            if found is None:
-                return None
-            numbers, length = found
-            at, physical = at + length, physical - length
-            entry.real_size = _decimal(pax.get(b"GNU.sparse.realsize") or pax.get(b"GNU.sparse.size") or b"0")
-        else:
-            raise TarError(f"cannot read tar archive: {entry.name[:200]!r} has an unknown kind of sparse map")
-        entry.size = physical
-        entry.sparse = _checked_map(entry, numbers)
-        return at, physical
-
-
-def parse_pax(data: bytes) -> dict[bytes, bytes]:
-    """The records of a pax extended header. Sparse files 0.0, which repeat two keys, come out as 0.1 (one map)."""
-    records: dict[bytes, bytes] = {}
-    pieces: list[bytes] = []
-    at, size = 0, len(data)
-    while at < size:
-        # As a rule a record is a line; only attribute values contain line feeds, so the length has the last word.
-        line_end = data.find(b"\n", at)
-        digits, _, record = data[at:line_end].partition(b" ")
-        if line_end < 0 or not digits.isdigit() or len(digits) > 20:
-            raise TarError("cannot read tar archive: a pax header is malformed")
-        stop = at + int(digits)
-        if stop != line_end + 1:
-            if stop > size or stop <= line_end or data[stop - 1] != 0x0A:
-                raise TarError("cannot read tar archive: a pax header is malformed")
-            record = data[at + len(digits) + 1 : stop - 1]
-        key, equals, value = record.partition(b"=")
-        if not equals or not key or b"\0" in key:
-            raise TarError("cannot read tar archive: a pax header is malformed")
-        at = stop
-        if key.startswith(_XATTR):
-            records[key] = value
-            continue
-        if b"\0" in value:
-            raise TarError(f"cannot read tar archive: the pax value of {key[:100]!r} contains a zero byte")
-        if key == b"GNU.sparse.offset" or key == b"GNU.sparse.numbytes":
-            pieces.append(value)
-        elif value:
-            records[key] = value
-        else:
-            records.pop(key, None)
-    if pieces:
-        records[b"GNU.sparse.map"] = b",".join(pieces)
-    return records
-
-
-def parse_time(text: bytes) -> int:
-    """A pax time, decimal seconds with an optional fraction, in nanoseconds; what lies below one is cut."""
-    seconds, _, fraction = text.partition(b".")
-    negative = seconds.startswith(b"-")
-    if negative:
-        seconds = seconds[1:]
-    if not seconds.isdigit() or len(seconds) > 20 or (fraction and not fraction.isdigit()):
-        raise TarError(f"cannot read tar archive: {text[:40]!r} is not a time")
-    value = int(seconds) * 1_000_000_000 + (int(fraction[:9].ljust(9, b"0")) if fraction else 0)
-    return -value if negative else value
 
 
 def _verify(block: bytes) -> None:
@@ -395,7 +313,7 @@ def _verify(block: bytes) -> None:
     field = block[148:156]
     total = ((zlib.adler32(block) & 0xFFFF) - 1 - sum(field) + 256) % 65521
     try:
-        expected = _octal(field)
+        expected = octal(field)
     except TarError:
         expected = -1
     if total == expected % 65521 and expected >= 0:
@@ -406,107 +324,8 @@ def _verify(block: bytes) -> None:
         raise TarError("cannot read tar archive: a header's checksum is wrong")
 
 
-@lru_cache(maxsize=512)
-def _octal(field: bytes) -> int:
-    """A numeric header field: octal digits, or base-256 (big-endian, two's complement) if the first bit is set."""
-    if field[0] & 0x80:
-        value = int.from_bytes(field, "big")
-        bits = 8 * len(field)
-        if field[0] & 0x40:
-            return value - (1 << bits)
-        return value & ~(1 << (bits - 1))
-    digits = field.strip(b" \0")
-    if not digits:
-        return 0
-    digits = digits.partition(b"\0")[0].strip(b" ")
-    if not digits.isdigit() or b"8" in digits or b"9" in digits:
-        raise TarError(f"cannot read tar archive: {field!r} is not a number")
-    return int(digits, 8)
-
-
 def _size(field: bytes) -> int:
-    size = _octal(field)
+    size = octal(field)
     if size < 0:
         raise TarError("cannot read tar archive: an extension header has a negative size")
     return size
-
-
-def _decimal(text: bytes) -> int:
-    if not _NUMBER.fullmatch(text):
-        raise TarError(f"cannot read tar archive: {text[:40]!r} is not a number")
-    return int(text)
-
-
-def _decimals(texts: list[bytes]) -> list[int]:
-    if texts == [b""]:
-        return []
-    if len(texts) > 2 * MAX_SPARSE:
-        raise TarError(f"cannot read tar archive: a sparse file has more than {MAX_SPARSE} pieces")
-    return [_decimal(text) for text in texts]
-
-
-def _text(data: bytes) -> bytes:
-    return data.partition(b"\0")[0]
-
-
-def _old_gnu_map(buffer: bytes, at: int, block: bytes) -> tuple[list[int], int] | None:
-    """Four pieces in the header itself, then blocks of 21 as long as each says that another follows."""
-    numbers: list[int] = []
-    first, count, flag = 386, 4, 482
-    while True:
-        for offset in range(first, first + 24 * count, 24):
-            if not block[offset]:
-                break
-            numbers += (_octal(block[offset : offset + 12]), _octal(block[offset + 12 : offset + 24]))
-        if len(numbers) > 2 * MAX_SPARSE:
-            raise TarError(f"cannot read tar archive: a sparse file has more than {MAX_SPARSE} pieces")
-        if not block[flag]:
-            return numbers, at
-        if at + BLOCK > len(buffer):
-            return None
-        block = buffer[at : at + BLOCK]
-        at += BLOCK
-        first, count, flag = 0, 21, 504
-
-
-def _map_in_data(buffer: bytes, at: int, physical: int) -> tuple[list[int], int] | None:
-    """The map of sparse format 1.0: decimal lines at the start of the data, filled up to a block."""
-    stop = min(len(buffer), at + physical, at + MAX_EXTENSION)
-    line = buffer.find(b"\n", at, stop)
-    if line < 0:
-        _await_map(stop == len(buffer) < at + physical, stop - at)
-        return None
-    pieces = _decimal(buffer[at:line])
-    if pieces > MAX_SPARSE:
-        raise TarError(f"cannot read tar archive: a sparse file has more than {MAX_SPARSE} pieces")
-    texts = buffer[line + 1 : stop].split(b"\n", 2 * pieces)
-    if len(texts) <= 2 * pieces:
-        _await_map(stop == len(buffer) < at + physical, stop - at)
-        return None
-    length = stop - at - len(texts[-1])
-    length += -length % BLOCK
-    if length > physical:
-        raise TarError("cannot read tar archive: a sparse map is longer than its file")
-    if at + length > len(buffer):
-        return None
-    return [_decimal(text) for text in texts[:-1]], length
-
-
-def _await_map(more_to_come: bool, seen: int) -> None:
-    if not more_to_come or seen >= MAX_EXTENSION:
-        raise TarError("cannot read tar archive: a sparse map has no end")
-
-
-def _checked_map(entry: TarEntry, numbers: list[int]) -> tuple[tuple[int, int], ...]:
-    if len(numbers) % 2:
-        raise TarError(f"cannot read tar archive: the sparse map of {entry.name[:200]!r} is incomplete")
-    pieces = tuple(zip(numbers[::2], numbers[1::2], strict=True))
-    position = total = 0
-    for offset, length in pieces:
-        if offset < position or length < 0 or offset + length > entry.real_size:
-            raise TarError(f"cannot read tar archive: the sparse map of {entry.name[:200]!r} is impossible")
-        position = offset + length
-        total += length
-    if total != entry.size or not 0 <= entry.real_size <= _MAX_SIZE:
-        raise TarError(f"cannot read tar archive: the sparse map of {entry.name[:200]!r} does not fit its data")
-    return pieces
