@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 from crio.base.errors import InvalidArgument
 from crio.container.specgen import root
-from crio.container.specgen.mapped import map_owners
+from crio.container.specgen.mapped import map_owners, try_owners
 from crio.container.specgen.plan import (
     CopyTree,
     Effect,
@@ -25,6 +25,7 @@ from crio.container.specgen.plan import (
     MapOwners,
     Relabel,
     RemoveFile,
+    TryOwners,
     WriteFile,
 )
 from crio.linux.openat2 import mkdir_in_root, open_in_root
@@ -57,6 +58,8 @@ def apply_effects(effects: Sequence[Effect], rootfs: str) -> None:
                     _copy(effect)
                 case MapOwners():
                     map_owners(effect)
+                case TryOwners():
+                    try_owners(effect)
 
 
 def apply_relabels(relabels: Sequence[Relabel], cancelled: threading.Event | None = None) -> int:

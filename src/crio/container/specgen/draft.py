@@ -31,8 +31,12 @@ class Draft(msgspec.Struct, frozen=True):
     @property
     def owner(self) -> tuple[int, int]:
         """The host's user and group id of the container's root."""
+        return self.host_ids(0, 0)
+
+    def host_ids(self, uid: int, gid: int) -> tuple[int, int]:
+        """What the host calls a user and a group of the container; who is nobody there counts as its root."""
         sandbox = self.given.sandbox
-        return _host_id(sandbox.uid_mappings), _host_id(sandbox.gid_mappings)
+        return _host_id(sandbox.uid_mappings, uid), _host_id(sandbox.gid_mappings, gid)
 
     def maps_group(self, number: int) -> bool:
         """Whether the container has a group of that number."""
@@ -64,5 +68,10 @@ def draft(given: ContainerInput) -> Draft:
     )
 
 
-def _host_id(mappings: Sequence[IdMapping]) -> int:
-    return next((mapping.host_id for mapping in mappings if mapping.container_id == 0), 0)
+def _host_id(mappings: Sequence[IdMapping], number: int) -> int:
+    if not mappings:
+        return number
+    for mapping in mappings:
+        if mapping.container_id <= number < mapping.container_id + mapping.size:
+            return mapping.host_id + number - mapping.container_id
+    return _host_id(mappings, 0) if number else 0

@@ -7,7 +7,6 @@ import posixpath
 from collections.abc import Iterable, Sequence
 
 from crio.container.specgen.plan import MakeDirectory, Notes
-from crio.container.specgen.user import ResolvedUser
 from crio.spec.oci_runtime import Mount
 
 _KERNEL = ("/proc", "/sys", "/dev")
@@ -18,11 +17,11 @@ def image_volumes(
     declared: Sequence[str],
     mode: str,
     *,
-    user: ResolvedUser,
+    owner: tuple[int, int],
     requested: Iterable[str],
     notes: Notes,
 ) -> list[Mount]:
-    """Mounts for mode "bind"; for "mkdir" a planned directory of the container's user.
+    """Mounts for mode "bind"; for "mkdir" a planned directory. `owner` is the container's user as the host knows it.
 
     A volume that the request mounts itself is done already. Paths come from the image: whatever ".." they have stays in
     the root (CVE-2022-23648), and a volume over the kernel's file systems is refused with a warning (CVE-2019-16884).
@@ -42,10 +41,10 @@ def image_volumes(
             continue
         taken.add(path)
         if mode == "mkdir":
-            notes.effects.append(MakeDirectory(path, 0o755, user.uid, user.gid))
+            notes.effects.append(MakeDirectory(path, 0o755, *owner))
             continue
         name = hashlib.sha256(path.encode()).hexdigest()[:32]
-        source = notes.make_directory(f"volumes/{name}", user.uid, user.gid)
+        source = notes.make_directory(f"volumes/{name}", *owner)
         mounts.append(Mount(path, "bind", source, ["rprivate", "bind", "rw"]))
     if len(declared) > _MAX_VOLUMES:
         notes.warnings.append(

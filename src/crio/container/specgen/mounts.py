@@ -62,7 +62,8 @@ def all_mounts(
             found += fips.fips_off_mounts(notes)
         else:
             found += fips.fips_mounts(root_fd, given.rootfs, owner=draft.owner, notes=notes)
-    found += image_volumes(given.image.volumes, given.image_volumes, user=user, requested=places, notes=notes)
+    owner = draft.host_ids(user.uid, user.gid)
+    found += image_volumes(given.image.volumes, given.image_volumes, owner=owner, requested=places, notes=notes)
     return join(found, asked.mounts)
 
 

@@ -102,7 +102,18 @@ class MapOwners(msgspec.Struct, frozen=True):
         return f"mount {self.source} with mapped owners at {self.target}"
 
 
-Effect = MakeDirectory | MakeLink | RemoveFile | WriteFile | MakeHostDirectory | CopyTree | MapOwners
+class TryOwners(msgspec.Struct, frozen=True):
+    """Nothing is made, but it is an error if the runtime could not mount this path of the host with other owners."""
+
+    source: str
+    uids: tuple[tuple[int, int, int], ...]
+    gids: tuple[tuple[int, int, int], ...]
+
+    def describe(self) -> str:
+        return f"try whether {self.source} can be mounted with mapped owners"
+
+
+Effect = MakeDirectory | MakeLink | RemoveFile | WriteFile | MakeHostDirectory | CopyTree | MapOwners | TryOwners
 
 
 class Relabel(msgspec.Struct, frozen=True):
@@ -174,11 +185,18 @@ class Notes(msgspec.Struct):
         """Plan a view of a host's path with other owners; its path on the host."""
         number = sum(isinstance(effect, MapOwners) for effect in self.effects)
         target = os.path.join(self.directory, MAPPED_VOLUMES, str(number))
-        lines = [tuple((item.container_id, item.host_id, item.size) for item in items) for items in (uids, gids)]
-        self.effects.append(MapOwners(source, target, lines[0], lines[1]))
+        self.effects.append(MapOwners(source, target, _lines(uids), _lines(gids)))
         return target
+
+    def try_owners(self, source: str, uids: Sequence[IdMapping], gids: Sequence[IdMapping]) -> None:
+        """Plan to refuse a host's path that the runtime could not mount with other owners."""
+        self.effects.append(TryOwners(source, _lines(uids), _lines(gids)))
 
     def label(self, path: str, *, trust_top: bool = False) -> None:
         """Plan that a path of the host gets the container's label; nothing without one."""
         if self.mount_label:
             self.relabels.append(Relabel(path, self.mount_label, trust_top))
+
+
+def _lines(mappings: Sequence[IdMapping]) -> tuple[tuple[int, int, int], ...]:
+    return tuple((item.container_id, item.host_id, item.size) for item in mappings)

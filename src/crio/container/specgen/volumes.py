@@ -113,7 +113,9 @@ def _host_volume(
             f"cannot mount {request.host_path[:200]} id-mapped: it needs mappings of both users and groups"
         )
     runtime_source = path
-    if uids and not settings.idmapped:
+    if uids and settings.idmapped:
+        notes.try_owners(path, uids, gids)
+    elif uids:
         runtime_source, uids, gids = notes.map_owners(path, uids, gids), [], []
     if request.selinux_relabel and settings.relabel:
         notes.label(path, trust_top=settings.trust_labels)

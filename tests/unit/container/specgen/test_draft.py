@@ -27,6 +27,9 @@ def test_root_owner_and_groups_of_a_user_namespace(tmp_path: Path) -> None:
     )
     made = draft(replace(given, sandbox=sandbox))
     assert made.owner == (7000, 8000)
+    assert made.host_ids(0, 12) == (7000, 9002)
+    assert made.host_ids(1, 99) == (7000, 8000)
+    assert draft(given).host_ids(5, 6) == (5, 6)
     assert [made.maps_group(number) for number in (4, 5, 10, 15)] == [True, False, True, False]
 
 

@@ -1,17 +1,13 @@
 from __future__ import annotations
 
-from crio.container.specgen.accounts import AccountFile
 from crio.container.specgen.image_volumes import image_volumes
 from crio.container.specgen.plan import MakeDirectory, MakeHostDirectory, Notes
-from crio.container.specgen.user import ResolvedUser
 from crio.spec.oci_runtime import Mount
-
-USER = ResolvedUser(5, 6, (6,), "", AccountFile(), AccountFile())
 
 
 def made(declared: list[str], mode: str, requested: tuple[str, ...] = ()) -> tuple[list[Mount], Notes]:
     notes = Notes("/run/c", "label")
-    return image_volumes(declared, mode, user=USER, requested=requested, notes=notes), notes
+    return image_volumes(declared, mode, owner=(5, 6), requested=requested, notes=notes), notes
 
 
 def test_mkdir() -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from crio.base.errors import FailedPrecondition
-from crio.container.specgen.mapped import map_owners, unmap_owners
-from crio.container.specgen.plan import MAPPED_VOLUMES, MapOwners
+from crio.container.specgen.mapped import map_owners, try_owners, unmap_owners
+from crio.container.specgen.plan import MAPPED_VOLUMES, MapOwners, TryOwners
 from crio.linux.mount import is_mount_point
 
 pytestmark = pytest.mark.root
@@ -53,3 +53,18 @@ def test_a_file_system_that_cannot(directory: Path) -> None:
     with pytest.raises(FailedPrecondition, match=r"/proc/self/net .*proc"):
         map_owners(effect("/proc/self/net", directory))
     assert not is_mount_point(str(directory / MAPPED_VOLUMES / "0"))
+
+
+def test_what_a_runtime_is_to_map_is_tried_before(tmp_path: Path) -> None:
+    for _ in range(2):
+        try_owners(TryOwners(str(tmp_path), LINES, LINES))
+        with pytest.raises(FailedPrecondition, match=r"\(proc\).*hostUsers"):
+            try_owners(TryOwners("/proc/self/net", LINES, LINES))
+    assert tmp_path.stat().st_uid == os.getuid()
+
+
+def test_a_mount_that_has_mapped_owners_already(tmp_path: Path, directory: Path) -> None:
+    map_owners(effect(tmp_path, directory))
+    mapped = directory / MAPPED_VOLUMES / "0"
+    with pytest.raises(FailedPrecondition, match="cannot map them"):
+        map_owners(effect(mapped, directory, "1"))
