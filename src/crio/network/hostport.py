@@ -135,10 +135,6 @@ class HostPorts:
                 log.error("%s; host ports do not work until the kernel has nf_tables with NAT", error.message)
             self._rebuilt = True
 
-    def mapped(self) -> Mapping[str, list[str]]:
-        """The host ports of each pod in words, for people."""
-        return {pod_id: [entry.describe() for entry in entries] for pod_id, entries in self._entries.items()}
-
     def _refuse_conflicts(self, pod_id: str, entries: list[_Entry]) -> None:
         for owner, present in self._entries.items():
             for entry in entries:

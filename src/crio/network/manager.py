@@ -126,10 +126,6 @@ class Network:
         """As last judged; costs nothing."""
         return self._readiness.status()
 
-    def broken_files(self) -> dict[str, str]:
-        """Why files of the configuration directory are left out, by name."""
-        return dict(self._readiness.networks.broken)
-
     def default_network(self) -> str:
         """The name of the network that pods get, or ""."""
         chosen = self._readiness.chosen

@@ -84,6 +84,9 @@ class Readiness:
                 usable.broken[os.path.basename(network.path)] = error.message
             else:
                 usable.by_name[name] = network
+        for name, reason in usable.broken.items():
+            if self.networks.broken.get(name) != reason:
+                log.warning("%s in %s is left out: %s", name, self._directory, reason)
         before = self.chosen
         self.networks, self.chosen = usable, usable.choose(self._default)
         if before is None or self.chosen is None or before.config != self.chosen.config:

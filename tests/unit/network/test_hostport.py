@@ -14,11 +14,14 @@ from contract.cni_plugins import Pod, bridge_name, pod, run, subnets
 from contract.pod_traffic import ask, ask_udp, tcp_server, udp_server
 from crio.base.errors import FailedPrecondition, InvalidArgument
 from crio.linux import nft
-from crio.network import hostport, localnet
+from crio.network import localnet
 from crio.network.hostport import HostPorts
 from crio.network.pod import PortMapping
 
 pytestmark = pytest.mark.root
+
+TABLE = f"crio_test_{secrets.token_hex(4)}"
+"""Tables of its own: a daemon or another run of the tests may use the plain ones."""
 
 
 class Node:
@@ -56,10 +59,9 @@ async def node(tmp_path: Path) -> AsyncIterator[Node]:
 
 @pytest.fixture
 async def ports() -> AsyncIterator[HostPorts]:
-    made = HostPorts()
+    made = HostPorts(TABLE)
     yield made
-    for pod_id in list(made.mapped()):
-        await made.remove(pod_id)
+    await made.rebuild([])
 
 
 @pytest.fixture
@@ -79,7 +81,7 @@ def _elements(pod_id: str) -> int:
             item.comment == pod_id
             for family in (nft.NFPROTO_IPV4, nft.NFPROTO_IPV6)
             for name in ("hostports", "hostip_hostports", "hairpins")
-            for item in nft.elements(netlink, nft.Table(family, hostport.TABLE), name)
+            for item in nft.elements(netlink, nft.Table(family, TABLE), name)
         )
 
 
@@ -93,7 +95,6 @@ async def test_a_port_leads_to_the_pod_from_everywhere(node: Node, ports: HostPo
             assert ask(address, port, second.netns) == b"first"
             assert ask(address, port, first.netns) == b"first"
         assert ask(node.ips[0][0], port) is None
-    assert ports.mapped() == {first.id: [f"{port}/tcp", f"{port}/tcp"]}
     await ports.remove(first.id)
     await ports.remove(first.id)
     assert _elements(first.id) == 0
@@ -136,10 +137,9 @@ async def test_a_udp_client_finds_the_next_pod(node: Node, ports: HostPorts, por
 async def test_sctp_and_several_ports(ports: HostPorts, port: int) -> None:
     mappings = [PortMapping("sctp", 80, port), PortMapping("tcp", 80, port), PortMapping("tcp", 81, port + 1)]
     await ports.add("pod-s", [*mappings, PortMapping("tcp", 80, 0)], ["192.0.2.7"])
-    listing = run("nft", "list", "map", "ip", hostport.TABLE, "hostports")
+    listing = run("nft", "list", "map", "ip", TABLE, "hostports")
     for words in (f"sctp . {port}", f"tcp . {port}", f"tcp . {port + 1}"):
         assert words in listing
-    assert ports.mapped() == {"pod-s": [f"{port}/sctp", f"{port}/tcp", f"{port + 1}/tcp"]}
 
 
 @pytest.mark.parametrize(
@@ -166,7 +166,7 @@ async def test_a_conflict_names_the_other_pod(ports: HostPorts, port: int, one: 
 async def test_what_is_no_mapping_is_refused(ports: HostPorts, mapping: PortMapping) -> None:
     with pytest.raises(InvalidArgument, match="cannot map host port"):
         await ports.add("pod", [mapping], ["192.0.2.7"])
-    assert ports.mapped() == {}
+    assert _elements("pod") == 0
 
 
 async def test_one_pod_may_not_ask_twice_for_different_things(ports: HostPorts, port: int) -> None:
@@ -174,14 +174,14 @@ async def test_one_pod_may_not_ask_twice_for_different_things(ports: HostPorts, 
     with pytest.raises(InvalidArgument, match="twice"):
         await ports.add("pod", [same, PortMapping("tcp", 81, port)], ["192.0.2.7"])
     await ports.add("pod", [same, same], ["192.0.2.7"])
-    assert ports.mapped() == {"pod": [f"{port}/tcp"]}
+    assert _elements("pod") == 2  # the port and its hairpin
 
 
 async def test_rebuild_keeps_the_living_and_drops_the_rest(node: Node, ports: HostPorts, port: int) -> None:
     first, second = node.pods
     await ports.add("gone", [PortMapping("tcp", 80, port + 1)], ["192.0.2.7"])
     await ports.add(first.id, [PortMapping("tcp", 80, port)], node.ips[0])
-    later = HostPorts()
+    later = HostPorts(TABLE)
     living = [
         (first.id, [PortMapping("tcp", 80, port)], node.ips[0]),
         (second.id, [PortMapping("tcp", 80, port)], node.ips[1]),
@@ -189,9 +189,9 @@ async def test_rebuild_keeps_the_living_and_drops_the_rest(node: Node, ports: Ho
     with tcp_server(first.netns, 80, b"first"):
         await later.rebuild(living)
         assert ask("127.0.0.1", port) == b"first"
-        assert later.mapped().keys() == {first.id}
-        assert _elements("gone") == 0
-        run("nft", "delete", "table", "ip", hostport.TABLE)
+        assert _elements(first.id) > 0
+        assert _elements(second.id) == _elements("gone") == 0
+        run("nft", "delete", "table", "ip", TABLE)
         assert ask("127.0.0.1", port) is None
         await later.rebuild(living)
         assert ask("127.0.0.1", port) == b"first"
@@ -202,7 +202,7 @@ async def test_rebuild_keeps_the_living_and_drops_the_rest(node: Node, ports: Ho
 
 async def test_the_tables_of_another_daemon_are_left_alone(node: Node, ports: HostPorts, port: int) -> None:
     first = node.pods[0]
-    table = f"{hostport.TABLE}_{secrets.token_hex(4)}"
+    table = f"{TABLE}_other"
     other = HostPorts(table)
     with tcp_server(first.netns, 80, b"first"):
         await other.rebuild([(first.id, [PortMapping("tcp", 80, port)], node.ips[0])])
@@ -216,12 +216,12 @@ async def test_the_tables_of_another_daemon_are_left_alone(node: Node, ports: Ho
     assert table not in run("nft", "list", "tables")
     assert _elements("third") > 0
     await ports.remove("third")
-    assert hostport.TABLE not in run("nft", "list", "tables").split()
+    assert TABLE not in run("nft", "list", "tables").split()
 
 
 async def test_before_a_rebuild_remove_asks_the_kernel(ports: HostPorts, port: int) -> None:
     await ports.add("pod", [PortMapping("tcp", 80, port)], ["192.0.2.7"])
-    await HostPorts().remove("pod")
+    await HostPorts(TABLE).remove("pod")
     assert _elements("pod") == 0
 
 
@@ -241,7 +241,7 @@ async def test_pods_can_not_reach_the_hosts_own_ports(node: Node, ports: HostPor
         assert "via" in first.run("ip", "route", "get", "127.0.0.1")
         with ThreadPoolExecutor() as executor:
             executor.submit(_answer_one, secret)
-            assert ask("127.0.0.1", secret.getsockname()[1], first.netns) is None
+            assert ask("127.0.0.1", secret.getsockname()[1], first.netns, timeout=2) is None
             # Proof that it is the rule which holds them off.
             run("nft", "delete", "table", "ip", localnet.TABLE.name)
             assert ask("127.0.0.1", secret.getsockname()[1], first.netns) == b"secret"
