@@ -19,6 +19,8 @@ OOM_FILE = "oom"
 CRASH_FILE = "conmon.crash"
 UNKNOWN_EXIT_CODE = 255
 """Of a container whose monitor died before it."""
+_RESERVED = 2048
+"""Bytes; more than an exit record ever has."""
 
 
 def json_object(fields: dict[str, int | bool | str]) -> bytes:
@@ -38,14 +40,26 @@ def json_object(fields: dict[str, int | bool | str]) -> bytes:
 
 def replace_file(path: str, data: bytes, mode: int = 0o600) -> None:
     """Write a small file by rename. The monitor is the only writer of its files, so the temporary name is fixed."""
+    temporary = _write_beside(path, data, mode)
+    os.rename(temporary, path)
+
+
+def reserve_file(path: str) -> None:
+    """Take the space for a later `replace_file`, which then succeeds on a full file system, too. OSError."""
+    _write_beside(path, b" " * _RESERVED, 0o600)
+
+
+def _write_beside(path: str, data: bytes, mode: int) -> str:
     directory, name = os.path.split(path)
     temporary = f"{directory}/.{name}.tmp"
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
+    # What is there is written over, and cut only then: so its space is not given away.
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
     try:
         os.write(fd, data)
+        os.ftruncate(fd, len(data))
     finally:
         os.close(fd)
-    os.rename(temporary, path)
+    return temporary
 
 
 def exit_code_of(status: int | None) -> tuple[int, int]:

@@ -29,7 +29,15 @@ from crio.conmon.logfile import open_log
 from crio.conmon.loop import READ, Loop
 from crio.conmon.oom import arm, find_memory_cgroup
 from crio.conmon.packets import PacketError, decode, encode, receive, receive_encoded, send, send_encoded
-from crio.conmon.record import ATTACH_SOCKET, CONTROL_SOCKET, MONITOR_PID_FILE, PID_FILE, replace_file
+from crio.conmon.record import (
+    ATTACH_SOCKET,
+    CONTROL_SOCKET,
+    EXIT_FILE,
+    MONITOR_PID_FILE,
+    PID_FILE,
+    replace_file,
+    reserve_file,
+)
 from crio.conmon.sockets import listen
 from crio.linux.prctl import set_parent_death_signal
 
@@ -169,6 +177,7 @@ class Starter:
         listen(control, self._bundle, CONTROL_SOCKET)
         listen(attach, self._bundle, ATTACH_SOCKET)
         replace_file(f"{self._bundle}/{MONITOR_PID_FILE}", b"%d" % self._monitor)
+        reserve_file(f"{self._bundle}/{EXIT_FILE}")
         try:
             fd = os.open(f"/proc/{self._monitor}/oom_score_adj", os.O_WRONLY | os.O_CLOEXEC)
             try:
