@@ -7,6 +7,7 @@ import re
 import signal
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -41,9 +42,29 @@ _OF_A_POD = re.compile(r"[0-9a-f]{12,}")
 """Plug-ins keep their tables and chains for the next pod; a rule or chain for one pod has its id, or a hash of it."""
 
 
+_SURROUNDINGS = re.compile(
+    r"LC_\w+|LANGUAGE|TZ|(?i:\w+_proxy)|CONTAINERS?_\w+|STORAGE_\w+|REGISTRY_\w+|CRIO_FAILPOINTS|NOTIFY_SOCKET|"
+    r"(?:WATCHDOG|LISTEN|XDG|DBUS)_\w+"
+)
+"""Variables that would make of a test another one."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _surroundings_are_plain() -> None:
+    """What the suite is started with is handed on to what it tests: variables, and the mask of files' modes."""
+    for name in list(os.environ):
+        if _SURROUNDINGS.fullmatch(name):
+            del os.environ[name]
+    time.tzset()
+    os.environ["LC_ALL"] = "C.UTF-8"
+    os.environ.setdefault("HOME", str(Path.home()))
+    os.umask(0o022)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _signals_are_not_ignored() -> None:
     """A suite that is started in the background, or by nohup, would hand its ignored signals on to what it tests."""
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     # One that is ended by timeout(1) cleans up as one that is interrupted.
