@@ -21,7 +21,7 @@ from crio.api.runtime.v1 import api_pb2 as pb
 from crio.base.errors import Code
 from crio.rpc.status import RpcError
 from fault_proxy import Fault, FaultProxy, fault_proxy
-from node import Node
+from node import Node, until
 from registry_server import PASSWORD, USER, RunningRegistry, make_certificate, registry
 from token_server import token_server
 
@@ -42,7 +42,7 @@ class Bed:
     async def pull(self, front: str = "open", password: str = "") -> str:
         auth = pb.AuthConfig(username=USER, password=password) if password else None
         request = pb.PullImageRequest(image=pb.ImageSpec(image=f"{self.proxies[front].host}/{NAME}"), auth=auth)
-        return (await self.node.call("PullImage", request, pb.PullImageResponse, 60.0)).image_ref
+        return (await self.node.call("PullImage", request, pb.PullImageResponse)).image_ref
 
     async def images(self) -> list[str]:
         response = await self.node.call("ListImages", pb.ListImagesRequest(), pb.ListImagesResponse)
@@ -52,10 +52,10 @@ class Bed:
         request = pb.RemoveImageRequest(image=pb.ImageSpec(image=image))
         await self.node.call("RemoveImage", request, pb.RemoveImageResponse)
 
-    def worker(self) -> int:
-        assert self.node.process is not None
-        children = Path(f"/proc/{self.node.process.pid}/task/{self.node.process.pid}/children").read_text().split()
-        return next(int(pid) for pid in children if b"crio.image.worker" in Path(f"/proc/{pid}/cmdline").read_bytes())
+    def is_idle(self) -> bool:
+        """Whether the worker, if there is one, has no thread but its first."""
+        tasks = (Path(f"/proc/{pid}/task") for pid in self.node.children(b"crio.image.worker"))
+        return all(len(os.listdir(task)) == 1 for task in tasks if task.exists())
 
 
 @pytest.fixture(scope="module")
@@ -86,11 +86,13 @@ def bed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bed]:
         (root / "registries.conf").write_text(f'[[registry]]\nlocation = "{proxies["open"].host}"\ninsecure = true\n')
         config = root / "conf.d" / "10-pulls.conf"
         config.write_text('[crio.image]\npull_progress_timeout = "5s"\n')
-        asyncio.run(_start(node))
         try:
+            asyncio.run(_start(node))
             yield Bed(node, proxies, backs["open"])
+            assert asyncio.run(node.stop()) == 0
         finally:
-            asyncio.run(node.stop())
+            if node.process is not None and node.process.poll() is None:
+                node.kill()
 
 
 async def _start(node: Node) -> None:
@@ -115,12 +117,7 @@ async def _nothing_left(bed: Bed) -> AsyncIterator[None]:
                 assert not directories, path
                 assert not files, path
     assert [path for path in (storage / "overlay").iterdir() if len(path.name) == 64] == []
-    for _ in range(100):
-        if len(os.listdir(f"/proc/{bed.worker()}/task")) == 1:
-            break
-        await asyncio.sleep(0.05)
-    else:
-        raise AssertionError("the worker has threads left")
+    await until("the worker has no threads left", bed.is_idle)
 
 
 @dataclass

@@ -13,7 +13,7 @@ from crio.base.errors import Code
 from crio.rpc.status import RpcError
 from images import layer
 from images import layout as image_layout
-from node import Node
+from node import Node, running
 from registry_server import registry
 
 pytestmark = pytest.mark.root
@@ -34,15 +34,8 @@ async def lossy(scratch: Path, tmp_path: Path) -> AsyncIterator[tuple[Node, str,
         served.push(f"oci:{source}:localhost/test:latest", "team/app:1")
         node = Node(scratch / "node")
         (node.root / "registries.conf").write_text(f'[[registry]]\nlocation = "{served.host}"\ninsecure = true\n')
-        await node.start()
-        try:
+        async with running(node):
             yield node, f"{served.host}/team/app:1", served.directory
-            await node.remove_all_pods()
-            assert await node.stop() == 0
-        finally:
-            if node.process is not None and node.process.poll() is None:
-                node.kill()
-            node.remove_files()
 
 
 async def test_lost_layers_are_fetched_when_a_container_needs_them(lossy: tuple[Node, str, str]) -> None:

@@ -18,7 +18,7 @@ from crio.storage.options import StoreOptions
 from crio.storage.store import Store
 from images import BUSYBOX_NAME, layer
 from images import layout as image_layout
-from node import Node
+from node import Node, running
 
 pytestmark = [
     pytest.mark.root,
@@ -62,16 +62,8 @@ class Tools:
 @pytest.fixture
 async def shared(scratch: Path, layout: str) -> AsyncIterator[tuple[Node, Tools]]:
     node = Node(scratch / "node")
-    await node.start()
-    await node.load(layout)
-    try:
+    async with running(node, layout):
         yield node, Tools(node)
-        await node.remove_all_pods()
-        assert await node.stop() == 0
-    finally:
-        if node.process is not None and node.process.poll() is None:
-            node.kill()
-        node.remove_files()
 
 
 async def _images(node: Node) -> set[str]:
