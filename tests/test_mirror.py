@@ -41,7 +41,7 @@ OTHERWISE_TESTED = {
     "image/trust": "certificates openpgp_packets rejection rekor requirements scopes sources",
     "image/worker": "client jobs program",
     "linux": "libc",
-    "linux/cgroup": "base detect v1 v2",
+    "linux/cgroup": "base detect figures_v1 figures_v2 v1 v2",
     "network": "chain localnet plugin",
     "network/builtin": "pod_interface",
     "sandbox": "manager network",

@@ -14,7 +14,7 @@ import select
 import socket
 
 from crio.conmon.loop import HANG_UP, PEER_DONE, READ, WRITE
-from crio.conmon.sockets import MAX_CLIENTS, peer_may_connect
+from crio.conmon.sockets import accept
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -82,14 +82,9 @@ class AttachServer:
             self._drop(client)
 
     def _accept(self, _events: int) -> None:
-        try:
-            sock, _ = self._listener.accept()
-        except OSError:
+        sock = accept(self._listener, len(self._clients))
+        if sock is None:
             return
-        if len(self._clients) >= MAX_CLIENTS or not peer_may_connect(sock):
-            sock.close()
-            return
-        sock.setblocking(False)
         client = _Client(sock)
         self._clients[sock.fileno()] = client
         self._loop.add(sock.fileno(), client.events, lambda events: self._ready(client, events))

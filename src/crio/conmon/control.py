@@ -11,7 +11,7 @@ import socket
 
 from crio.conmon.loop import HANG_UP, READ
 from crio.conmon.packets import PROTOCOL, Packet, PacketError, receive, send
-from crio.conmon.sockets import MAX_CLIENTS, peer_may_connect
+from crio.conmon.sockets import accept
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -65,13 +65,8 @@ class ControlServer:
             self._send(fd, verb, fields)
 
     def _accept(self, _events: int) -> None:
-        try:
-            sock, _ = self._listener.accept()
-        except OSError:
-            return
-        if len(self._clients) >= MAX_CLIENTS or not peer_may_connect(sock):
-            sock.close()
-        else:
+        sock = accept(self._listener, len(self._clients))
+        if sock is not None:
             self._add(sock)
 
     def _add(self, sock: socket.socket) -> None:

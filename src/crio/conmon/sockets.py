@@ -9,6 +9,19 @@ MAX_CLIENTS = 32
 """Connections that one socket serves at a time; more are closed at once."""
 
 
+def accept(listener: socket.socket, clients: int) -> socket.socket | None:
+    """The next client, non-blocking; None if it may not connect, has gone, or there are too many `clients` already."""
+    try:
+        sock, _ = listener.accept()
+    except OSError:
+        return None
+    if clients >= MAX_CLIENTS or not peer_may_connect(sock):
+        sock.close()
+        return None
+    sock.setblocking(False)
+    return sock
+
+
 def peer_may_connect(sock: socket.socket) -> bool:
     """Only root and the user that this process runs as (SO_PEERCRED), whatever the socket file's mode is."""
     peer = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import os
-
 import msgspec
 
-from crio.base.errors import DataLoss
-from crio.base.files import read_bounded, write_atomic
-from crio.base.jsontext import UNREADABLE
+from crio.base.recordfile import RecordFile
 from crio.spec.oci_runtime import IdMapping
 
 FILE = "sandbox.json"
 VERSION = 1
-_LIMIT = 8 << 20
 
 
 class SandboxRecord(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -56,23 +51,6 @@ class SandboxRecord(msgspec.Struct, kw_only=True, omit_defaults=True):
     stopped_at: int = 0
 
 
-_encoder = msgspec.json.Encoder()
-_decoder = msgspec.json.Decoder(SandboxRecord)
-
-
-def save(directory: str, record: SandboxRecord) -> None:
-    """Write the record atomically. Raises OSError."""
-    write_atomic(os.path.join(directory, FILE), _encoder.encode(record))
-
-
-def load(directory: str) -> SandboxRecord:
-    """Read a record. Raises FileNotFoundError, or DataLoss if it can't be understood."""
-    path = os.path.join(directory, FILE)
-    data = read_bounded(path, _LIMIT)
-    try:
-        record = _decoder.decode(data)
-    except UNREADABLE as error:
-        raise DataLoss(f"cannot read {path}: {error}") from error
-    if record.version > VERSION:
-        raise DataLoss(f"cannot read {path}: it has version {record.version}, and this release knows up to {VERSION}")
-    return record
+_file = RecordFile(FILE, SandboxRecord, VERSION)
+save = _file.save
+load = _file.load

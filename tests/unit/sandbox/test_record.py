@@ -1,12 +1,9 @@
-"""The sandbox' file on disk: round trip, old versions, damage."""
+"""The sandbox' file on disk: round trip, and old versions."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
-from crio.base.errors import DataLoss
 from crio.sandbox.record import FILE, SandboxRecord, load, save
 
 GOLDEN_V1 = (
@@ -30,16 +27,3 @@ def test_version_1_stays_readable(tmp_path: Path) -> None:
     assert record.namespaces == {"net": "/run/netns/x"}
     assert record.complete
     assert not record.stopping
-
-
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"id":1}', b"\xff\xfe", b'{"id":"\xff"}', b"[" * 5000])
-def test_damage_is_told(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / FILE).write_bytes(content)
-    with pytest.raises(DataLoss, match=r"cannot read .*sandbox\.json"):
-        load(str(tmp_path))
-
-
-def test_a_newer_version_is_not_guessed_at(tmp_path: Path) -> None:
-    (tmp_path / FILE).write_bytes(b'{"version":99,' + GOLDEN_V1[1:])
-    with pytest.raises(DataLoss, match="version 99"):
-        load(str(tmp_path))
