@@ -28,6 +28,11 @@ from registry_server import registry as running_registry
 
 PREFIX = "container_runtime_crio_"
 BIN = Path(sys.executable).parent
+WATCHED = """
+[crio.runtime.workloads.watched]
+activation_annotation = "watched"
+allowed_annotations = ["seccomp-notifier-action.crio.io"]
+"""
 
 
 class Scrape:
@@ -54,7 +59,7 @@ class Scrape:
 @pytest.fixture
 async def observed(scratch: Path, layout: str) -> AsyncIterator[Node]:
     """A node with metrics on a unix socket."""
-    node = Node(scratch / "node", settings="enable_pod_events = true")
+    node = Node(scratch / "node", settings=WATCHED)
     (node.root / "conf.d" / "metrics.conf").write_text(
         f"[crio.metrics]\nenable_metrics = true\nmetrics_port = {free_port()}\n"
         f'metrics_socket = "{node.root}/metrics.sock"\n'
@@ -132,6 +137,27 @@ async def test_every_metric_counts_what_it_says(observed: Node, layout: str, tmp
     assert found.sum("crio_runtime_call_duration_seconds_count", call="start") >= 1
     assert found.sum("process_resident_memory_bytes") > 1 << 20
     assert found.types[f"{PREFIX}operations_latency_seconds_total"] == "summary"
+
+
+async def test_forbidden_calls_are_counted_by_container_and_name(observed: Node) -> None:
+    node = observed
+    pod_config = node.host_network(node.pod_config())
+    pod_config.annotations.update({"watched": "", "seccomp-notifier-action.crio.io": "count"})
+    config = node.container_config(["sh", "-c", "chroot / true; chroot / true; exec sleep 900"])
+    config.linux.security_context.seccomp.profile_type = pb.SecurityProfile.RuntimeDefault
+    container = await node.create(await node.run_pod(pod_config), config, pod_config)
+    await node.start_container(container)
+    labels = {"name": "k8s_ctr_pod_default_uid-pod_0", "syscall": "chroot"}
+
+    async def counted() -> bool:
+        found = await scrape(node)
+        name = f"{PREFIX}containers_seccomp_notifier_count_total"
+        return found.values.get((name, frozenset(labels.items()))) == 2
+
+    async with asyncio.timeout(PATIENCE):
+        while not await counted():
+            await asyncio.sleep(0.05)
+    assert (await node.status(container)).state == pb.CONTAINER_RUNNING
 
 
 async def create_with_a_short_deadline(node: Node, pod: str, pod_config: pb.PodSandboxConfig) -> None:
