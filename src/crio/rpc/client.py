@@ -39,6 +39,8 @@ _CHUNK = 1 << 18
 class Client:
     """Calls methods of the server at `endpoint`: `unix:///path`, or a path. Close it, or use it with `async with`."""
 
+    _server = "the daemon"
+
     def __init__(self, endpoint: str, *, max_receive: int = DEFAULT_MAX_RECEIVE, connect_timeout: float = 5.0) -> None:
         self._path = endpoint.removeprefix("unix://")
         self._max_receive = max_receive
@@ -60,16 +62,22 @@ class Client:
         `timeout` is in seconds; the server is told. Raises RpcError with the server's status, or Unavailable if the
         server cannot be reached.
         """
+        return response_type.FromString(await self.unary_bytes(method, request.SerializeToString(), timeout, metadata))
+
+    async def unary_bytes(
+        self, method: str, request: bytes, timeout: float | None = None, metadata: Mapping[str, str] | None = None
+    ) -> bytes:
+        """As `unary` for messages that are encoded."""
         async with _deadline(method, timeout):
             connection = await self._connect()
-            call = await connection.start(method, request.SerializeToString(), timeout, metadata or {})
+            call = await connection.start(method, request, timeout, metadata or {})
             try:
                 data = await call.next_message()
                 if data is None or await call.next_message() is not None:
                     raise RpcError(Code.INTERNAL, f"cannot call {method}: the server did not send one response")
             finally:
                 connection.leave(call)
-        return response_type.FromString(data)
+        return data
 
     async def stream(
         self,
@@ -113,18 +121,22 @@ class Client:
     async def _connect(self) -> _Connection:
         async with self._connecting:
             if self._connection is None or not self._connection.usable:
-                loop = asyncio.get_running_loop()
+                connection = _Connection(self._max_receive)
                 try:
                     async with asyncio.timeout(self._connect_timeout):
-                        _, self._connection = await loop.create_unix_connection(
-                            lambda: _Connection(self._max_receive), self._path
-                        )
+                        await self._dial(connection)
                 except TimeoutError:
                     raise Unavailable(f"cannot connect to {self._path}: it does not accept") from None
                 except OSError as error:
                     reason = error.strerror or str(error)
-                    raise Unavailable(f"cannot connect to {self._path}: {reason}; is the daemon running?") from error
+                    raise Unavailable(
+                        f"cannot connect to {self._path}: {reason}; is {self._server} running?"
+                    ) from error
+                self._connection = connection
             return self._connection
+
+    async def _dial(self, connection: asyncio.Protocol) -> None:
+        await asyncio.get_running_loop().create_unix_connection(lambda: connection, self._path)
 
 
 class _deadline:  # noqa: N801 - used like a function
