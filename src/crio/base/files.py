@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import logging
 import os
 import shutil
+from collections.abc import Iterator
 
 from crio.base.errors import ResourceExhausted
 from crio.base.failpoints import failpoint
+
+log = logging.getLogger(__name__)
 
 
 def write_atomic(path: str, data: bytes, *, mode: int = 0o600, durable: bool = False) -> None:
@@ -50,6 +56,22 @@ def write_new(path: str, data: bytes, *, mode: int = 0o600) -> None:
             view = view[os.write(fd, view) :]
     finally:
         os.close(fd)
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether it says that a file system, or somebody's part of it, has no room left."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+@contextlib.contextmanager
+def even_if_full(what: str) -> Iterator[None]:
+    """Go on where `what` cannot be written for want of room: for what only makes a removal easier to take up again."""
+    try:
+        yield
+    except OSError as error:
+        if not is_full(error):
+            raise
+        log.warning("going on without %s: %s", what, error)
 
 
 def sync_directory(path: str) -> None:

@@ -18,7 +18,7 @@ from crio.api.runtime.v1 import api_pb2 as pb
 from crio.base.errors import CrioError, InvalidArgument, NotFound
 from crio.base.executor import Executor
 from crio.base.failpoints import failpoint
-from crio.base.files import remove_directory, write_new
+from crio.base.files import even_if_full, remove_directory, write_new
 from crio.base.ids import new_id
 from crio.base.jobs import Job
 from crio.base.tasks import TaskScope
@@ -366,7 +366,8 @@ class ContainerMaker:
         if record.complete:
             # From here on there is no way back: after a crash the rest goes as well, and nobody asks how it had ended.
             record.complete = False
-            container.save()
+            with even_if_full(f"a note that container {container.short_id} is being removed"):
+                container.save()
         if os.path.exists(container.path(CONFIG_FILE)):
             with job.step("runtime delete"):
                 await self._delete_from_runtime(container)

@@ -16,6 +16,7 @@ from crio.api.runtime.v1 import api_pb2 as pb
 from crio.base import logs
 from crio.base.errors import AlreadyExists, Unavailable
 from crio.base.executor import Executor
+from crio.base.files import even_if_full
 from crio.base.jobs import JobTable
 from crio.base.tasks import TaskScope
 from crio.config import Config, LoadedConfig, default_config, load, marks
@@ -148,7 +149,8 @@ class Daemon:
         await asyncio.to_thread(self._storage.close)
         self._store.close()
         os.sync()
-        marks.note_clean_stop(self._config.crio)
+        with even_if_full("a note that the stop was clean"):
+            marks.note_clean_stop(self._config.crio)
 
     def _take_lock(self) -> None:
         """One daemon per state directory, whatever its socket: two would undo each other's pods."""
@@ -269,7 +271,8 @@ class Daemon:
         await self._sandboxes.rebuild_host_ports()
         for sandbox_id in found.stopping:
             self._tasks.spawn(f"stop of {sandbox_id[:12]}", self._sandboxes.stop(sandbox_id))
-        marks.note_start(self._config.crio, __version__)
+        with even_if_full("the files that tell the next start of this one"):
+            marks.note_start(self._config.crio, __version__)
 
     async def _serve(self) -> None:
         config, flags = self._config, self._loaded.flags

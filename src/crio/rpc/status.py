@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from crio.base.errors import Code, CrioError
+from crio.base.files import is_full
 
 MAX_TEXT = 4096
 """Characters of a status text; longer ones would run into the header limits of other gRPC libraries."""
@@ -22,9 +23,11 @@ def status_of(error: BaseException) -> tuple[Code, str]:
     if isinstance(error, CrioError):
         return error.code, error.message[:MAX_TEXT]
     text = " ".join(str(error).split())
+    if is_full(error):
+        return Code.RESOURCE_EXHAUSTED, f"cannot go on: {text}; make room on the node's file systems"[:MAX_TEXT]
     return Code.INTERNAL, f"internal error: {type(error).__name__}{': ' if text else ''}{text}"[:MAX_TEXT]
 
 
 def is_fault(error: BaseException) -> bool:
     """Whether `error` is a mistake of this program, which is logged with its traceback."""
-    return not isinstance(error, CrioError)
+    return not isinstance(error, CrioError) and not is_full(error)

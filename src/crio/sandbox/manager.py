@@ -20,7 +20,7 @@ import msgspec
 from crio.api.runtime.v1 import api_pb2 as pb
 from crio.base.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
 from crio.base.failpoints import failpoint
-from crio.base.files import remove_directory
+from crio.base.files import even_if_full, remove_directory
 from crio.base.ids import new_id, resolve_prefix
 from crio.base.jobs import Job, JobTable
 from crio.base.unfinished import Unfinished
@@ -339,14 +339,16 @@ class SandboxManager:
         sandbox.stopping = True
         if not sandbox.record.stopping:
             sandbox.record.stopping = True
-            sandbox.save()
+            with even_if_full(f"a note that pod {sandbox.id[:12]} is being stopped"):
+                sandbox.save()
         with job.step("creates"):
             await sandbox.quiet.wait()
         with job.step("containers"):
             await self.containers.stop_all(sandbox.id)
         await self._take_down(job, sandbox)
         sandbox.record.stopped_at = time.time_ns()
-        sandbox.save()
+        with even_if_full(f"a note that pod {sandbox.id[:12]} is stopped"):
+            sandbox.save()
         self.tell(pb.CONTAINER_STOPPED_EVENT, sandbox)
         log.info("= sandbox %s is NOTREADY (%s)", sandbox.id[:12], sandbox.name)
 

@@ -19,7 +19,7 @@ import msgspec
 
 from crio.base.errors import DataLoss
 from crio.base.failpoints import failpoint
-from crio.base.files import read_bounded, sync_directory
+from crio.base.files import is_full, read_bounded, sync_directory
 from crio.storage.records import decode_list
 
 log = logging.getLogger(__name__)
@@ -28,6 +28,9 @@ MAX_INDEX = 256 << 20
 """Bytes of one index file: some hundred thousand records."""
 SAVED = ".crio-saved"
 """Suffix of the second name."""
+SPARE = ".crio-spare"
+"""Suffix of a file that only takes up room: on a full file system the next write has it, so that one can remove."""
+_LEAST_SPARE = 16 << 10
 
 
 class Syncer:
@@ -117,31 +120,54 @@ class IndexFile:
         """
         if self._syncer is not None and not lasting:
             self._save()
+        sync = lasting and self._syncer is not None
         directory, name = os.path.split(self.path)
         temporary = os.path.join(directory, f".tmp-{name}{os.urandom(5).hex()}")
-        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             try:
-                view = memoryview(data)
-                while view:
-                    view = view[os.write(fd, view) :]
-                if lasting and self._syncer is not None:
-                    os.fdatasync(fd)
-            finally:
-                os.close(fd)
+                _fill(temporary, data, sync=sync)
+            except OSError as error:
+                if not is_full(error) or not self._take_spare(temporary):
+                    raise
+                _fill(temporary, data, sync=sync)
             failpoint("storage.index.before_rename")
             os.rename(temporary, self.path)
-            if lasting and self._syncer is not None:
+            if sync:
                 sync_directory(directory)
         except BaseException:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(temporary)
             raise
         failpoint("storage.index.after_rename")
+        self._keep_spare(len(data))
         self.recovered = False
         if self._syncer is not None and not lasting:
             self._unsynced = self.stamp()
             self._syncer.later(self.path)
+
+    def _take_spare(self, temporary: str) -> bool:
+        try:
+            os.rename(self.path + SPARE, temporary)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def _keep_spare(self, size: int) -> None:
+        """Have room for another write of as much. What the last one has freed is enough, where there is no other."""
+        spare = self.path + SPARE
+        try:
+            if os.stat(spare).st_size >= size:
+                return
+        except FileNotFoundError:
+            pass
+        fd = os.open(spare, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            for wanted in (max(2 * size, _LEAST_SPARE), size):
+                with contextlib.suppress(OSError):
+                    os.posix_fallocate(fd, 0, wanted)
+                    return
+        finally:
+            os.close(fd)
 
     def _save(self) -> None:
         """Give the present file its second name, unless it is one that this object has not synced itself."""
@@ -160,3 +186,17 @@ class IndexFile:
             os.close(os.open(saved, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
         else:
             os.link(self.path, saved)
+
+
+def _fill(path: str, data: bytes, *, sync: bool) -> None:
+    """Give a file this content, in the room that it has if it is there."""
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(fd, view) :]
+        os.ftruncate(fd, len(data))
+        if sync:
+            os.fdatasync(fd)
+    finally:
+        os.close(fd)
