@@ -22,7 +22,7 @@ def complete(tmp_path: Path, *words: str, fake_crioctl: str = "true") -> set[str
         _crioctl
         printf '%s\\n' "${{COMPREPLY[@]}}"
     """
-    completed = subprocess.run(["bash", "-c", program], capture_output=True, text=True, check=True, timeout=20)
+    completed = subprocess.run(["bash", "-c", program], capture_output=True, text=True, check=True, timeout=60)
     assert completed.stderr == ""
     return set(completed.stdout.split())
 

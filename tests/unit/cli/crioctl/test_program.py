@@ -196,7 +196,7 @@ def test_a_reader_that_goes_away(node: FakeCri) -> None:
     node.start()
     program = f"{sys.executable} -m crio.cli.crioctl -r {node.endpoint} inspect -a | head -c 1"
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[4] / "src")}
-    completed = subprocess.run(["sh", "-c", program], capture_output=True, env=environment, timeout=30, check=True)
+    completed = subprocess.run(["sh", "-c", program], capture_output=True, env=environment, timeout=60, check=True)
     assert (completed.stdout, completed.stderr) == (b"[", b"")
 
 
@@ -205,7 +205,7 @@ def test_help_imports_little() -> None:
     program = "import sys; from crio.cli.crioctl import main; main(['--help']); print(' '.join(sys.modules))"
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[4] / "src")}
     completed = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, env=environment, timeout=30, check=True
+        [sys.executable, "-c", program], capture_output=True, text=True, env=environment, timeout=60, check=True
     )
     modules = set(completed.stdout.splitlines()[-1].split())
     assert not modules & {"asyncio", "ssl", "rich", "yaml", "google.protobuf", "dataclasses", "inspect", "json"}
@@ -217,7 +217,7 @@ def test_interrupts(node: FakeCri, arguments: list[str], code: int) -> None:
     """What goes on for ever is ended by Ctrl-C as it should be; what had an end to come was broken off."""
     node.answers["ListContainerStats"] = pb.ListContainerStatsResponse()
     blocked = threading.Event()
-    node.on_StopContainer = lambda request: blocked.wait(20)  # type: ignore[method-assign,assignment,return-value]
+    node.on_StopContainer = lambda request: blocked.wait(120)  # type: ignore[method-assign,assignment,return-value]
     node.start()
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[4] / "src")}
     argv = [sys.executable, "-m", "crio.cli.crioctl", "-r", node.endpoint, *arguments]
@@ -227,7 +227,7 @@ def test_interrupts(node: FakeCri, arguments: list[str], code: int) -> None:
             time.sleep(0.02)
         time.sleep(0.1)
         child.send_signal(signal.SIGINT)
-        _, err = child.communicate(timeout=20)
+        _, err = child.communicate(timeout=60)
     blocked.set()
     assert (child.returncode, err) == (code, b"")
 

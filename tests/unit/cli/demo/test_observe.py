@@ -19,20 +19,20 @@ def test_lines_come_whole() -> None:
     assert (shown, lines.count) == (["one", "two"], 2)
 
 
-async def test_fetch_waits_until_something_answers() -> None:
+async def test_fetch_waits_until_something_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b"HTTP/1.0 200 OK\r\nA: b\r\n\r\nhello\n")
         writer.close()
 
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    fetching = asyncio.ensure_future(observe.fetch("127.0.0.1", port))
-    await asyncio.sleep(0.05)
-    server = await asyncio.start_server(answer, "127.0.0.1", port)
-    assert await fetching == "hello"
-    server.close()
+    monkeypatch.setattr(observe, "_ANSWER_SECONDS", 60.0)
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        fetching = asyncio.ensure_future(observe.fetch("127.0.0.1", held.getsockname()[1]))
+        await asyncio.sleep(0.05)
+        server = await asyncio.start_server(answer, sock=held)
+        assert await fetching == "hello"
+        server.close()
 
 
 async def test_fetch_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:

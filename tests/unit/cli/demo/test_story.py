@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -28,16 +27,21 @@ def demo(directory: Path, *arguments: str) -> subprocess.Popen[str]:
     )
 
 
+def marks(directory: Path) -> list[str]:
+    """What the things of a demonstration carry; where others may show one at this time only what names its place."""
+    return [str(directory), *([] if os.environ.get("CRIO_TEST_SHARED_MACHINE") else ["crio-demo", "criodemo"])]
+
+
 def test_it_succeeds_and_leaves_nothing(tmp_path: Path) -> None:
     before = Snapshot.take()
     with demo(tmp_path) as child:
-        out, _ = child.communicate(timeout=120)
+        out, _ = child.communicate(timeout=240)
     assert child.returncode == 0, out
     assert "says 'Hello from a pod'" in out
     assert "exit code 0 (Completed)" in out
     assert out.endswith("left behind: nothing\n")
     assert os.listdir(tmp_path) == []
-    assert new_things(before, Snapshot.take(), ["crio-demo", "criodemo", str(tmp_path)]) == {}
+    assert new_things(before, Snapshot.take(), marks(tmp_path)) == {}
 
 
 @pytest.mark.parametrize("moment", ["ok  start the daemon", "ok  run a pod sandbox", "ok  start the container"])
@@ -49,7 +53,7 @@ def test_a_daemon_that_dies_is_told_with_its_log(tmp_path: Path, moment: str) ->
             out += line
             if line.startswith(moment):
                 _kill_daemon(child.pid)
-        child.wait(timeout=120)
+        child.wait(timeout=240)
     assert child.returncode == 1, out
     assert "The demonstration failed: " in out
     assert "The end of the daemon's log:" in out
@@ -67,16 +71,19 @@ def test_an_interrupt_cleans_up(tmp_path: Path) -> None:
             if line.startswith("ok  start the container"):
                 child.send_signal(signal.SIGINT)
                 break
-        child.communicate(timeout=120)
+        child.communicate(timeout=240)
     assert child.returncode == 130
-    assert new_things(before, Snapshot.take(), ["crio-demo", "criodemo", str(tmp_path)]) == {}
+    assert new_things(before, Snapshot.take(), marks(tmp_path)) == {}
 
 
 def _kill_daemon(parent: int) -> None:
     children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
     for pid in children:
-        if b"crio.conf" in Path(f"/proc/{pid}/cmdline").read_bytes():
+        try:
+            is_daemon = b"crio.conf" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if is_daemon:
             os.kill(int(pid), signal.SIGKILL)
-            time.sleep(0.1)
             return
     raise AssertionError("the daemon does not run")

@@ -46,7 +46,7 @@ async def forwarded(
     )
     assert child.stdout is not None
     try:
-        line = await asyncio.wait_for(child.stdout.readline(), 30)
+        line = await asyncio.wait_for(child.stdout.readline(), 60)
         match = re.fullmatch(rb"Forwarding from 127\.0\.0\.1:(\d+) -> (\d+)\n", line)
         assert match is not None, line
         assert int(match[2]) == remote
@@ -93,7 +93,7 @@ async def test_a_port_where_nobody_listens(cri: FakeCri, transport: str) -> None
             assert child.stderr is not None
             for _ in range(2):  # the forwarding goes on after a connection that failed
                 reader, writer = await asyncio.open_connection("127.0.0.1", port)
-                async with asyncio.timeout(30):
+                async with asyncio.timeout(60):
                     assert await reader.read() == b""
                     assert b"cannot connect to port" in await child.stderr.readline()
                 writer.close()
@@ -103,7 +103,7 @@ async def test_a_port_where_nobody_listens(cri: FakeCri, transport: str) -> None
 async def test_the_runtime_goes_away(cri: FakeCri) -> None:
     async with Bed() as bed, forwarded(cri, bed, "spdy", 9) as (_, child):
         await bed.server.stop()
-        _, err = await asyncio.wait_for(child.communicate(), 30)
+        _, err = await asyncio.wait_for(child.communicate(), 60)
         assert child.returncode == 1
         assert b"the runtime closed the connection" in err
 

@@ -146,7 +146,7 @@ async def test_a_connection_that_breaks_off(cri: FakeCri, transport: str) -> Non
         assert child.stdout is not None
         assert await child.stdout.readline() == b"up\n"
         await bed.server.stop()
-        _, err = await asyncio.wait_for(child.communicate(), 30)
+        _, err = await asyncio.wait_for(child.communicate(), 60)
     assert child.returncode == 1
     assert b"ended before the command did" in err
 
@@ -172,7 +172,7 @@ class Terminal:
         os.write(self.master, keys)
 
     async def wait_for(self, text: bytes) -> None:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while text not in self.seen:
                 try:
                     self.seen += os.read(self.master, 65536)
@@ -180,7 +180,7 @@ class Terminal:
                     await asyncio.sleep(0.01)
 
     async def finish(self) -> int:
-        code = await asyncio.wait_for(asyncio.to_thread(self.child.wait), 30)
+        code = await asyncio.wait_for(asyncio.to_thread(self.child.wait), 60)
         try:
             self.seen += os.read(self.master, 65536)
         except (BlockingIOError, OSError):
@@ -202,12 +202,12 @@ async def test_terminal_with_its_size_and_its_changes(cri: FakeCri, transport: s
         terminal = Terminal(command(cri, "exec", "-it", "-r", transport, "web", "bash"))
         try:
             await terminal.wait_for(b"ready\r\n")
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 while not bed.executor.processes[0].sizes:
                     await asyncio.sleep(0.01)
             assert bed.executor.processes[0].sizes[0] == Size(30, 90)
             terminal.resize(40, 100)
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 while bed.executor.processes[0].sizes[-1] != Size(40, 100):
                     await asyncio.sleep(0.01)
             terminal.type(b"first\r")
@@ -274,7 +274,7 @@ async def test_attach(cri: FakeCri, transport: str) -> None:
         cri.answers["Attach"] = pb.AttachResponse(url=bed.attach_url())
         cri.start()
         running = asyncio.ensure_future(crioctl(cri, "attach", "-i", "-r", transport, "web", stdin=b"typed"))
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while not bed.attacher.ends:
                 await asyncio.sleep(0.01)
             end = bed.attacher.ends[0]

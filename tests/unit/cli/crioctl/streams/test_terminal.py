@@ -29,7 +29,7 @@ async def test_chunks_of_a_pipe() -> None:
     reading, writing = os.pipe()
     os.write(writing, b"one")
     found = []
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         async for data in terminal.chunks(reading):
             found.append(data)
             if writing >= 0:
