@@ -32,6 +32,8 @@ Response = TypeVar("Response", bound=Message)
 CNI_DIRECTORIES = ("/opt/cni/bin", "/usr/lib/cni", "/usr/libexec/cni")
 CGROUP_MANAGER = os.environ.get("CRIO_TEST_CGROUP_MANAGER", "cgroupfs")
 """Which of crio.conf's cgroup managers the nodes have; "systemd" needs a machine that systemd runs."""
+SCRATCH = Path("/dev/shm")
+"""Where nodes of tests have their directories: on a tmpfs, with names short enough for socket paths."""
 PATIENCE = 60.0
 """Seconds to wait for what takes a moment on a quiet machine."""
 

@@ -11,9 +11,7 @@ import pytest
 
 from cgroup_hybrid import crun_cgroups
 from images import busybox_layout
-from node import Node, running
-
-SCRATCH = Path("/dev/shm")
+from node import SCRATCH, Node, running
 
 
 @pytest.fixture(scope="session")

@@ -4,20 +4,35 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import time
+import uuid
 from collections.abc import AsyncIterator
 
 import pytest
+import pytest_asyncio
 
 from crio.api.runtime.v1 import api_pb2 as pb
 from crio.base.errors import Code
 from crio.rpc.status import RpcError
-from node import CGROUP_MANAGER, PATIENCE, Node
+from node import CGROUP_MANAGER, PATIENCE, SCRATCH, Node, running
 
-pytestmark = [pytest.mark.root, pytest.mark.parametrize("node", ["crun"], indirect=True)]
+pytestmark = [pytest.mark.root, pytest.mark.asyncio(loop_scope="module")]
 
 
-@pytest.fixture(autouse=True)
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def node(layout: str) -> AsyncIterator[Node]:
+    """One for all tests: none leaves anything."""
+    root = SCRATCH / f"crio-test-{uuid.uuid4().hex[:8]}"
+    root.mkdir()
+    try:
+        async with running(Node(root / "node"), layout) as made:
+            yield made
+    finally:
+        shutil.rmtree(root, ignore_errors=True)
+
+
+@pytest_asyncio.fixture(autouse=True, loop_scope="module")
 async def _nothing_left(node: Node) -> AsyncIterator[None]:
     yield
     await node.remove_all_pods()
@@ -42,6 +57,17 @@ async def run_pods_until_refused(node: Node) -> None:
     end = time.monotonic() + PATIENCE
     while time.monotonic() < end:
         await node.remove_pod(await node.run_pod(node.pod_config()))
+
+
+async def run_pods_until_accepted(node: Node) -> None:
+    end = time.monotonic() + PATIENCE
+    while True:
+        try:
+            await node.remove_pod(await node.run_pod(node.pod_config()))
+            return
+        except RpcError:
+            assert time.monotonic() < end
+            await asyncio.sleep(0.05)
 
 
 async def test_unknown_handler(node: Node) -> None:
@@ -92,6 +118,7 @@ async def test_broken_cni_file(node: Node) -> None:
         await refused(node.run_pod(node.pod_config()), Code.UNAVAILABLE, "network")
     finally:
         path.write_text(good)
+    await run_pods_until_accepted(node)
 
 
 async def test_plugin_that_fails_is_named(node: Node) -> None:
@@ -103,6 +130,7 @@ async def test_plugin_that_fails_is_named(node: Node) -> None:
             await run_pods_until_refused(node)
     finally:
         path.write_text(good)
+    await run_pods_until_accepted(node)
 
 
 async def test_container_with_an_unknown_image(node: Node) -> None:
