@@ -11,7 +11,7 @@ import pytest
 from contract import store_drivers
 from crio.api.runtime.v1 import api_pb2 as pb
 from crio.linux.mount import mounts_below
-from node import Node
+from node import Node, running
 
 pytestmark = pytest.mark.root
 
@@ -35,17 +35,11 @@ async def driven(ground: tuple[str, Path], layout: str) -> AsyncIterator[tuple[s
     node = Node(root)
     given = f"storage_option = {list(options)!r}".replace("'", '"') if options else _LIMITS.get(kind, "")
     (root / "conf.d/10-storage.conf").write_text(f'[crio]\nstorage_driver = "{driver}"\n{given}\n')
-    await node.start()
-    await node.load(layout)
-    try:
+    async with running(node, layout):
         yield kind, node
         await node.remove_all_pods()
         assert await node.stop() == 0
         assert [info.mount_point for info in mounts_below(str(root / "storage"))] == []
-    finally:
-        if node.process is not None and node.process.poll() is None:
-            node.kill()
-        node.remove_files()
 
 
 async def test_containers_run_and_survive_a_restart(driven: tuple[str, Node]) -> None:
