@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 from pathlib import Path
+
+import pytest
 
 from crio.stats.network import Interface, parse, read_interfaces
 
@@ -20,8 +21,18 @@ def test_parse() -> None:
     assert parse("") == []
 
 
+@pytest.mark.root
 def test_a_process_shows_its_namespace() -> None:
-    assert read_interfaces("/proc/self/ns/net", os.getpid()) == read_interfaces("/proc/self/ns/net", 0)
+    script = "ip link add one type veth peer name two && echo ready && read end"
+    command = ["unshare", "--net", "sh", "-c", script]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        path = f"/proc/{process.pid}/ns/net"
+        by_process, by_path = read_interfaces(path, process.pid), read_interfaces(path, 0)
+        process.communicate(b"\n")
+    assert by_process == by_path
+    assert {interface.name for interface in by_path} == {"one", "two"}
 
 
 def test_a_namespace_that_is_gone_has_none(tmp_path: Path) -> None:

@@ -51,11 +51,11 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
         yield Site(inner, outer, [ip["address"] for ip in result["ips"]], near, [text.format(2) for text in far])
 
 
-def _seen_as(site: Site, address: str) -> str | None:
+def _seen_as(site: Site, address: str, timeout: float = TIMEOUT) -> str | None:
     """The source address that the neighbour sees when the pod connects to it, None if no answer finds back."""
 
     def connect() -> bytes:
-        with socket.create_connection((address, 7000), TIMEOUT) as connection:
+        with socket.create_connection((address, 7000), timeout) as connection:
             return connection.recv(200)
 
     try:
@@ -66,13 +66,13 @@ def _seen_as(site: Site, address: str) -> str | None:
 
 async def test_pods_go_out_with_the_hosts_address(site: Site) -> None:
     with tcp_server(site.outside.netns, 7000, b"outside"):
-        assert _seen_as(site, site.far[0]) is None
+        assert _seen_as(site, site.far[0], timeout=2) is None
         masquerade.add([ipaddress.ip_interface(text) for text in site.addresses], "net", "eth0", site.pod.id)
         assert [_seen_as(site, address) for address in site.far] == site.near
         masquerade.remove("net", "eth0", "another")
         masquerade.remove("net", "eth0", site.pod.id)
         masquerade.remove("net", "eth0", site.pod.id)
-        assert _seen_as(site, site.far[0]) is None
+        assert _seen_as(site, site.far[0], timeout=2) is None
 
 
 async def test_rules_are_listed_as_those_of_the_program(site: Site) -> None:
@@ -85,15 +85,16 @@ async def test_rules_are_listed_as_those_of_the_program(site: Site) -> None:
 
 
 def test_garbage_of_other_networks_is_left_alone() -> None:
-    address = [ipaddress.ip_interface("10.7.7.9/24")]
-    for network, container in (("one", "dead"), ("one", "alive"), ("two", "dead")):
-        masquerade.add(address, network, "eth0", f"{container}-gc-test")
-    masquerade.collect_garbage("one", frozenset({("alive-gc-test", "eth0")}))
+    address, mark = [ipaddress.ip_interface("10.7.7.9/24")], secrets.token_hex(4)
+    one, two = f"one-{mark}", f"two-{mark}"
+    for network, container in ((one, "dead"), (one, "alive"), (two, "dead")):
+        masquerade.add(address, network, "eth0", f"{container}-{mark}")
+    masquerade.collect_garbage(one, frozenset({(f"alive-{mark}", "eth0")}))
     with nft.connect() as netlink:
-        found = nft.rules(netlink, masquerade.TABLE, masquerade.CHAIN, containing=b"gc-test")
+        found = nft.rules(netlink, masquerade.TABLE, masquerade.CHAIN, containing=mark.encode())
     assert [rule.comment.partition("net: ")[2] for rule in found] == [
-        "one, if: eth0, id: alive-gc-test",
-        "two, if: eth0, id: dead-gc-test",
+        f"{one}, if: eth0, id: alive-{mark}",
+        f"{two}, if: eth0, id: dead-{mark}",
     ]
-    for network in ("one", "two"):
+    for network in (one, two):
         masquerade.collect_garbage(network, frozenset())
