@@ -100,10 +100,15 @@ async def test_limits_are_properties_of_the_scope(node: Node) -> None:
 
 
 async def test_a_limit_of_the_slice_too_low_to_start_anything(node: Node) -> None:
-    subprocess.run(["systemctl", "set-property", "--runtime", SLICE, "MemoryMax=4M"], check=True)
-    subprocess.run(["systemctl", "start", SLICE], check=True)
-    with pytest.raises(RpcError, match="memory limit 4194304 is too low") as caught:
-        await node.run_pod(node.pod_config(cgroup_parent=SLICE))
+    # systemd keeps the property of a slice that is stopped, so the other tests' slice must not have it.
+    low = "crtest-low.slice"
+    subprocess.run(["systemctl", "set-property", "--runtime", low, "MemoryMax=4M"], check=True)
+    try:
+        subprocess.run(["systemctl", "start", low], check=True)
+        with pytest.raises(RpcError, match="memory limit 4194304 is too low") as caught:
+            await node.run_pod(node.pod_config(cgroup_parent=low))
+    finally:
+        subprocess.run(["systemctl", "revert", low], check=True)
     assert caught.value.code == Code.INVALID_ARGUMENT
 
 
