@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -20,18 +21,20 @@ TarMaker = Callable[..., bytes]
 ImageMaker = Callable[..., ImageRecord]
 
 _LAYERS = 1000
+_LOOKS = ("open", "os.scandir", "os.listdir")
 
 
 class Audit:
-    """Files and directories that are opened while it listens."""
+    """Files and directories that this thread opens while it listens."""
 
     def __init__(self) -> None:
         self.listening = False
         self.opened: list[str] = []
+        self._thread = threading.current_thread()
         sys.addaudithook(self._hear)
 
     def _hear(self, event: str, arguments: tuple[object, ...]) -> None:
-        if self.listening and event in ("open", "os.scandir", "os.listdir"):
+        if self.listening and event in _LOOKS and threading.current_thread() is self._thread:
             self.opened.append(str(arguments[0]))
 
 
