@@ -37,6 +37,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     report = asyncio.run(_run(options))
     print(report)
+    print(", ".join(f"{name}: {count}" for name, count in report.operations.most_common()))
     for line in (*report.wrong, *report.leaked):
         print(line)
     return 1 if report.wrong or report.leaked else 0

@@ -407,7 +407,8 @@ class StormClient:
         if self.random.random() < 0.65:
             await self.call("PullImage", pb.PullImageRequest(image=image), pb.PullImageResponse, legal=True)
         else:
-            await self.call("RemoveImage", pb.RemoveImageRequest(image=image), pb.RemoveImageResponse, legal=True)
+            # Refused while any container is made of it.
+            await self.call("RemoveImage", pb.RemoveImageRequest(image=image), pb.RemoveImageResponse)
 
     # At the same time
 
