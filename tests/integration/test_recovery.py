@@ -16,6 +16,7 @@ import pytest
 from crio.api.runtime.v1 import api_pb2 as pb
 from crio.base.errors import Code, CrioError
 from crio.linux.cgroup import detect
+from crio.linux.mount import mount
 from crio.linux.pidfd import process_alive
 from crio.rpc.status import RpcError
 from crio.sandbox.cgroups import unit_names
@@ -422,3 +423,54 @@ async def test_whoever_waits_for_a_stop_has_a_deadline_of_its_own(node: Node) ->
     go.touch()
     await patient
     assert (await node.pod_status(pod)).state == pb.SANDBOX_NOTREADY
+
+
+def fill(directory: Path) -> Path:
+    """Leave no room in a file system. The file that takes it."""
+    ballast = directory / "ballast"
+    with contextlib.suppress(OSError), open(ballast, "wb", buffering=0) as file:
+        while True:
+            file.write(b"x" * 4096)
+    return ballast
+
+
+@pytest.mark.parametrize("node", ["crun"], indirect=True)
+@pytest.mark.parametrize("full", ["state", "storage"])
+async def test_a_full_disk_loses_nothing_and_keeps_nobody_from_removing(node: Node, layout: str, full: str) -> None:
+    await node.stop()
+    place = node.root / full
+    shutil.rmtree(place)
+    place.mkdir()
+    mount("tmpfs", str(place), "tmpfs", data="size=24m")
+    await node.start()
+    await node.load(layout)
+    pod_config = node.pod_config()
+    pod = await node.run_pod(pod_config)
+    # Also how it ends is known, though nobody is there to be told.
+    config = node.container_config(["sh", "-c", "while [ ! -e /proc/1/root/dev/shm/end ]; do sleep 0.05; done; exit 9"])
+    container = await node.create(pod, config, pod_config)
+    await node.start_container(container)
+    other = await node.create(pod, node.container_config(["sleep", "1000"], name="other"), pod_config)
+    pid = int((node.root / "state" / "containers" / container / "pid").read_text())
+    end = Path(f"/proc/{pid}/root/dev/shm/end")
+    ballast = fill(place)
+    if full == "state":
+        with pytest.raises(RpcError, match="No space left on device; make room"):
+            await node.start_container(other)
+    node.kill()
+    end.touch()
+    await until("it has ended", lambda: not process_alive(pid, 0))
+    await node.start()
+    assert (await node.wait_exited(container)).exit_code == 9
+    await node.remove_container(container)
+    await node.stop_pod(pod)
+    assert (await node.pod_status(pod)).state == pb.SANDBOX_NOTREADY
+    await node.remove_pod(pod)
+    (image,) = (await node.call("ListImages", pb.ListImagesRequest(), pb.ListImagesResponse)).images
+    request = pb.RemoveImageRequest(image=pb.ImageSpec(image=image.id))
+    await node.call("RemoveImage", request, pb.RemoveImageResponse)
+    ballast.unlink()
+    assert await node.containers() == []
+    assert groups_of(pod, container, other) == []
+    await node.load(layout)
+    await node.remove_pod(await node.run_pod(pod_config))

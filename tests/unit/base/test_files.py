@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
 import pytest
 
-from crio.base import failpoints
+from crio.base import failpoints, files
 from crio.base.errors import Internal, ResourceExhausted
 from crio.base.files import read_bounded, write_atomic
 
@@ -50,3 +51,13 @@ def test_endless_file_is_cut_off() -> None:
 def test_a_fifo_does_not_block(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     assert read_bounded(str(tmp_path / "fifo"), 10) == b""
+
+
+def test_only_want_of_room_is_gone_past(caplog: pytest.LogCaptureFixture) -> None:
+    for number in (errno.ENOSPC, errno.EDQUOT):
+        with files.even_if_full("the note"):
+            raise OSError(number, os.strerror(number))
+    assert caplog.text.count("going on without the note") == 2
+    with pytest.raises(OSError, match="Input"), files.even_if_full("the note"):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+    assert not files.is_full(ValueError())

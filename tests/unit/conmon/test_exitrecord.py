@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -11,7 +12,8 @@ import pytest
 
 from crio.conmon.exitrecord import ExitRecord
 from crio.conmon.packets import decode, encode
-from crio.conmon.record import EXIT_FILE, exit_code_of, json_object, replace_file
+from crio.conmon.record import EXIT_FILE, exit_code_of, json_object, replace_file, reserve_file
+from crio.linux.mount import mount, umount
 
 _FIELDS: dict[str, int | bool | str] = {
     "version": 1,
@@ -30,6 +32,25 @@ def test_file_comes_back(tmp_path: Path) -> None:
     record = ExitRecord.read(str(tmp_path))
     assert record == ExitRecord(137, 9, True, 1_795_316_654_000_000_001, 5, 'No "space" \\ left on ä device ')
     assert os.listdir(tmp_path) == [EXIT_FILE]
+
+
+@pytest.mark.root
+def test_what_was_reserved_can_be_written_on_a_full_file_system(tmp_path: Path) -> None:
+    mount("tmpfs", str(tmp_path), "tmpfs", data="size=64k")
+    try:
+        reserve_file(str(tmp_path / EXIT_FILE))
+        assert ExitRecord.read(str(tmp_path)) is None
+        with contextlib.suppress(OSError), open(tmp_path / "ballast", "wb", buffering=0) as ballast:
+            while True:
+                ballast.write(b"x" * 4096)
+        replace_file(str(tmp_path / EXIT_FILE), json_object(_FIELDS))
+        record = ExitRecord.read(str(tmp_path))
+        assert record is not None
+        assert record.exit_code == 137
+        with pytest.raises(OSError, match="No space"):
+            reserve_file(str(tmp_path / "other"))
+    finally:
+        umount(str(tmp_path))
 
 
 def test_packet_comes_back() -> None:

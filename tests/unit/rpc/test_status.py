@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import errno
+import os
+
 from crio.base.errors import Code, DeadlineExceeded, NotFound
 from crio.rpc.status import MAX_TEXT, RpcError, is_fault, status_of
 
@@ -17,6 +20,15 @@ def test_anything_else_is_internal_in_one_bounded_line() -> None:
     assert len(text) == MAX_TEXT
     assert status_of(ValueError())[1] == "internal error: ValueError"
     assert is_fault(KeyError())
+
+
+def test_a_full_disk_is_no_fault_of_ours() -> None:
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/x")
+    code, text = status_of(full)
+    assert code is Code.RESOURCE_EXHAUSTED
+    assert text == "cannot go on: [Errno 28] No space left on device: '/x'; make room on the node's file systems"
+    assert not is_fault(full)
+    assert status_of(OSError(errno.EIO, "x"))[0] is Code.INTERNAL
 
 
 def test_rpc_error_is_temporary_by_its_code() -> None:

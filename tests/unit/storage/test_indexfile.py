@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -10,7 +11,8 @@ import msgspec
 import pytest
 
 from crio.base.errors import DataLoss
-from crio.storage.indexfile import SAVED, IndexFile, Syncer
+from crio.linux.mount import mount, umount
+from crio.storage.indexfile import SAVED, SPARE, IndexFile, Syncer
 
 
 def names(raws: list[msgspec.Raw]) -> list[str]:
@@ -31,7 +33,35 @@ def test_a_write_replaces_the_file(tmp_path: Path) -> None:
     assert names(file.load()) == ["1"]
     assert file.stamp() != before
     assert (tmp_path / "x.json").stat().st_mode & 0o777 == 0o600
-    assert os.listdir(tmp_path) == ["x.json"]
+    assert sorted(os.listdir(tmp_path)) == ["x.json", f"x.json{SPARE}"]
+
+
+def fill(path: Path) -> None:
+    with contextlib.suppress(OSError), open(path, "ab", buffering=0) as ballast:
+        while True:
+            ballast.write(b"x" * 4096)
+
+
+@pytest.mark.root
+def test_a_full_file_system_has_room_for_what_is_removed(tmp_path: Path) -> None:
+    mount("tmpfs", str(tmp_path), "tmpfs", data="size=2m")
+    try:
+        file = IndexFile(str(tmp_path / "x.json"), syncer=None)
+        records = [b'"%0900d"' % number for number in range(40)]
+        file.write(b"[%s]" % b",".join(records), lasting=True)
+        fill(tmp_path / "ballast")
+        while records:
+            records.pop()
+            file.write(b"[%s]" % b",".join(records), lasting=True)
+            assert len(file.load()) == len(records)
+            # Nobody leaves anything free.
+            fill(tmp_path / "ballast")
+        with pytest.raises(OSError, match="No space"):
+            file.write(b"[%s]" % (b"1," * 200_000 + b"1"), lasting=True)
+        assert file.load() == []
+        assert not [name for name in os.listdir(tmp_path) if name.startswith(".tmp-")]
+    finally:
+        umount(str(tmp_path))
 
 
 @pytest.mark.parametrize("damage", [b"", b'[{"id":"', b"\0" * 30, b'[{"id":"\xff"}]'])
@@ -89,4 +119,4 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path: Path) -> None
         assert result.stdout == output
         assert result.returncode == (-signal.SIGKILL if action == "kill" else 0)
         assert names(file.load()) == ["1"]
-        assert len(os.listdir(tmp_path)) == (2 if action == "kill" else 1)
+        assert len(os.listdir(tmp_path)) == (3 if action == "kill" else 2)
