@@ -50,7 +50,7 @@ def resolve_prefix(kind: str, prefix: str, ids: Iterable[str]) -> str:
     if prefix in matches:
         return prefix
     if not matches:
-        raise NotFound(f"cannot find {kind} {prefix!r}: no such id")
+        raise NotFound(f"cannot find {kind} {prefix[:80]!r}: no such id")
     if len(matches) > 1:
-        raise InvalidArgument(f"cannot tell which {kind} is meant by {prefix!r}: {len(matches)} ids start with it")
+        raise InvalidArgument(f"cannot tell which {kind} is meant by {prefix[:80]!r}: {len(matches)} ids start with it")
     return matches[0]

@@ -55,7 +55,7 @@ from crio.runtime.driver import OciRuntime
 from crio.runtime.handlers import Runtimes
 from crio.sandbox import linked_logs
 from crio.sandbox.annotations import of_image, of_pod
-from crio.sandbox.files import let_in
+from crio.sandbox.files import let_in, make_log_directory
 from crio.sandbox.groups import PodGroups
 from crio.sandbox.labels import PodLabels
 from crio.sandbox.sandbox import Sandbox
@@ -208,7 +208,7 @@ class ContainerMaker:
             self._remember(record, plan)
             write_new(container.path(CONFIG_FILE), _spec_encoder.encode(plan.spec))
             if record.log_path:
-                os.makedirs(os.path.dirname(record.log_path), 0o755, exist_ok=True)
+                make_log_directory(os.path.dirname(record.log_path))
             if record.log_link:
                 linked_logs.link_log(record.log_link, container.config.log_path)
             container.save()

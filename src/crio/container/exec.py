@@ -19,6 +19,7 @@ from crio.conmon.spec import ExecSpec
 from crio.conmon.watch import Monitor
 from crio.container.container import Container
 from crio.container.manager import ContainerManager
+from crio.container.specgen.process import check_arguments
 from crio.runtime.driver import OciRuntime
 from crio.runtime.exec import (
     MAX_OUTPUT,
@@ -46,12 +47,12 @@ class Execs:
         self._containers = containers
         self._zygote = zygote
 
-    def running(self, container_id: str) -> Container:
+    def running(self, container_id: str, purpose: str = "execute in") -> Container:
         """The container, if a command can be run in it. Raises NotFound, FailedPrecondition."""
         container = self._containers.get(container_id)
         if not container.running or container.execs_refused:
             raise FailedPrecondition(
-                f"cannot execute in container {container.short_id}: it is "
+                f"cannot {purpose} container {container.short_id}: it is "
                 + ("being stopped" if container.running else f"{container.state.name}, not RUNNING")
             )
         return container
@@ -61,8 +62,7 @@ class Execs:
 
         One that takes too long is killed: its exit code is -1 then, and its standard error says so.
         """
-        if not command:
-            raise InvalidArgument("cannot execute: the command is empty")
+        check_arguments(command, "execute")
         if timeout < 0:
             raise InvalidArgument(f"cannot execute: the timeout {timeout:g} is negative")
         container = self.running(container_id)

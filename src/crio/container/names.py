@@ -6,6 +6,7 @@ import os
 
 from crio.api.runtime.v1 import api_pb2 as pb
 from crio.base.errors import InvalidArgument
+from crio.sandbox.names import is_name
 
 _LABEL_LIMIT = 4096
 """Bytes of key and value of one label, together; CRI-O's limit."""
@@ -21,7 +22,7 @@ def check_config(config: pb.ContainerConfig) -> None:
     name = config.metadata.name
     if not name:
         raise InvalidArgument("cannot create the container: metadata.name of the ContainerConfig is empty")
-    if "/" in name or "\n" in name or len(name) > 253:
+    if not is_name(name):
         raise InvalidArgument(f"cannot create the container: metadata.name {name[:80]!r} is not a Kubernetes name")
     if not config.image.image:
         raise InvalidArgument(f"cannot create container {name}: image.image is empty")
@@ -35,7 +36,11 @@ def check_config(config: pb.ContainerConfig) -> None:
     ):
         raise InvalidArgument(f"cannot create container {name}: run_as_group needs run_as_user or run_as_username")
     if ".." in config.log_path.split("/"):
-        raise InvalidArgument(f"cannot create container {name}: log_path {config.log_path!r} leaves the log directory")
+        raise InvalidArgument(
+            f"cannot create container {name}: log_path {config.log_path[:200]!r} leaves the log directory"
+        )
+    if "\0" in config.log_path:
+        raise InvalidArgument(f"cannot create container {name}: log_path contains a NUL character")
 
 
 def log_path(sandbox: pb.PodSandboxConfig, container: pb.ContainerConfig) -> str:

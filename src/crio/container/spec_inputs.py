@@ -133,6 +133,10 @@ class SpecInputs:
 
     def _target(self, sandbox: Sandbox, container_id: str) -> str:
         """The PID namespace of another container of the pod."""
+        if not container_id:
+            raise InvalidArgument(
+                "cannot create container: it is to share the processes of another one, and target_id is empty"
+            )
         other = self._find_container(container_id)
         if other.record.sandbox_id != sandbox.id:
             raise InvalidArgument(f"cannot share processes with container {other.short_id}: it is in another pod")

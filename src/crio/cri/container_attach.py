@@ -8,7 +8,7 @@ from crio.rpc.service import Context
 
 
 async def attach_container(node: Node, request: pb.AttachRequest, context: Context) -> pb.AttachResponse:
-    container = node.execs.running(request.container_id)
+    container = node.execs.running(request.container_id, "attach to")
     url = node.streams.attach_url(
         container.id, tty=request.tty, stdin=request.stdin, stdout=request.stdout, stderr=request.stderr
     )

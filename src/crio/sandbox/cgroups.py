@@ -20,8 +20,8 @@ def cgroup_parent(requested: str, manager: str) -> str:
     ("kubepods-pod1.slice"), cgroupfs paths ("/kubepods/pod1"); a mix means that kubelet and runtime disagree.
     """
     parent = requested or DEFAULT_PARENT[manager]
-    if "\n" in parent or ".." in parent.split("/"):
-        raise InvalidArgument(f"cannot use cgroup parent {parent!r}: it is not a clean path")
+    if not parent.isprintable() or ".." in parent.split("/"):
+        raise InvalidArgument(f"cannot use cgroup parent {parent[:200]!r}: it is not a clean path")
     is_slice = posixpath.basename(parent).endswith(".slice")
     if manager == "systemd" and not is_slice:
         raise InvalidArgument(

@@ -7,7 +7,7 @@ import stat
 from collections.abc import Mapping, Sequence
 
 from crio.api.runtime.v1 import api_pb2 as pb
-from crio.base.errors import InvalidArgument
+from crio.base.errors import FailedPrecondition, InvalidArgument
 from crio.base.files import read_bounded, write_new
 from crio.linux import mount, selinux
 from crio.spec.annotations import SHM_SIZE, find, parse_size
@@ -66,6 +66,14 @@ def write_files(
             os.chown(path, *owner)
         if label:
             selinux.set_file_label(path, label)
+
+
+def make_log_directory(path: str) -> None:
+    """Make a directory for logs, with those above it. Raises FailedPrecondition."""
+    try:
+        os.makedirs(path, 0o755, exist_ok=True)
+    except OSError as error:
+        raise FailedPrecondition(f"cannot make the log directory {path[:200]}: {error.strerror}") from None
 
 
 def let_in(directories: Sequence[str], group: int) -> None:

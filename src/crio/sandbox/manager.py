@@ -147,7 +147,7 @@ class SandboxManager:
         check_config(config)
         if handler and handler not in self.settings.handlers:
             raise InvalidArgument(
-                f"cannot run pod {config.metadata.name}: runtime handler {handler!r} is not configured; known are "
+                f"cannot run pod {config.metadata.name}: runtime handler {handler[:80]!r} is not configured; known are "
                 f"{', '.join(sorted(self.settings.handlers))}"
             )
         name = sandbox_name(config.metadata)
@@ -206,7 +206,7 @@ class SandboxManager:
                 sandbox.save()
                 failpoint("sandbox.run.after_record")
                 if config.log_directory:
-                    os.makedirs(config.log_directory, 0o755, exist_ok=True)
+                    files.make_log_directory(config.log_directory)
             with job.step("cgroup"):
                 minimum = self.settings.handlers[handler or self.settings.default_runtime].container_min_memory
                 self.groups.check_memory(record.cgroup_parent, minimum)

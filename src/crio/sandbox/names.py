@@ -9,6 +9,7 @@ from crio.base.errors import InvalidArgument
 from crio.base.regex import regex
 
 _HOSTNAME = regex(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,252}[A-Za-z0-9])?")
+_LONGEST_NAME = 253
 _SHORT_ID = 12
 
 
@@ -17,29 +18,44 @@ def sandbox_name(metadata: pb.PodSandboxMetadata) -> str:
     return f"k8s_{metadata.name}_{metadata.namespace}_{metadata.uid}_{metadata.attempt}"
 
 
+def is_name(text: str) -> bool:
+    """Whether a text may be part of the names that are made of it, in logs and files."""
+    return 0 < len(text) <= _LONGEST_NAME and text not in (".", "..") and "/" not in text and text.isprintable()
+
+
 def check_config(config: pb.PodSandboxConfig) -> None:
     """Raise InvalidArgument for a PodSandboxConfig that lacks what every pod needs, or carries what none may."""
     for field in ("name", "namespace"):
         value = getattr(config.metadata, field)
         if not value:
             raise InvalidArgument(f"cannot run the pod: metadata.{field} of the PodSandboxConfig is empty")
-        if "/" in value or "\n" in value or len(value) > 253:
+        if not is_name(value):
             raise InvalidArgument(f"cannot run the pod: metadata.{field} {value[:80]!r} is not a Kubernetes name")
+    uid = config.metadata.uid
+    if uid and not is_name(uid):
+        raise InvalidArgument(f"cannot run pod {config.metadata.name}: metadata.uid {uid[:80]!r} is no id of a pod")
     if config.hostname and not _HOSTNAME.fullmatch(config.hostname):
         raise InvalidArgument(
             f"cannot run pod {config.metadata.name}: hostname {config.hostname[:80]!r} is not a host name"
         )
     for field in ("servers", "searches", "options"):
         for value in getattr(config.dns_config, field):
-            if not value or any(c.isspace() for c in value):
+            if not value or any(c.isspace() or not c.isprintable() for c in value):
                 raise InvalidArgument(
                     f"cannot run pod {config.metadata.name}: dns_config.{field} has {value[:80]!r}, which would break "
                     "resolv.conf"
                 )
-    if config.log_directory and not config.log_directory.startswith("/"):
+    logs = config.log_directory
+    if logs and (not logs.startswith("/") or "\0" in logs):
         raise InvalidArgument(
-            f"cannot run pod {config.metadata.name}: log_directory {config.log_directory!r} is not absolute"
+            f"cannot run pod {config.metadata.name}: log_directory {logs[:200]!r} is not an absolute path"
         )
+    for mapping in config.port_mappings:
+        if mapping.protocol not in pb.Protocol.values():
+            raise InvalidArgument(
+                f"cannot run pod {config.metadata.name}: protocol {mapping.protocol} of port {mapping.container_port} "
+                "is not known; there are TCP, UDP and SCTP"
+            )
 
 
 def add_pod_labels(labels: MutableMapping[str, str], pod: pb.PodSandboxMetadata) -> None:

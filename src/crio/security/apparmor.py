@@ -105,6 +105,10 @@ def resolve(
     if profile.profile_type == pb.SecurityProfile.Unconfined:
         # An empty name would inherit the runtime's own confinement, if it has one.
         return "unconfined" if enabled else ""
+    if profile.profile_type != pb.SecurityProfile.Localhost:
+        raise InvalidArgument(
+            f"cannot use an AppArmor profile of type {profile.profile_type}: it is not known to this release"
+        )
     name = profile.localhost_ref.removeprefix("localhost/")
     if not _NAME.fullmatch(name):
         raise InvalidArgument(f"cannot use AppArmor profile {name[:100]!r}: it is no name of a profile")

@@ -80,8 +80,10 @@ class StreamingServer:
         self, container_id: str, command: Sequence[str], *, tty: bool, stdin: bool, stdout: bool, stderr: bool
     ) -> str:
         """An address with a token for running `command`. Raises InvalidArgument, ResourceExhausted."""
-        if not command:
+        if not command or not command[0]:
             raise InvalidArgument("cannot exec: the command is empty")
+        if any("\0" in argument for argument in command):
+            raise InvalidArgument("cannot exec: an argument contains a NUL character")
         return self._url("exec", CommandRequest(container_id, tuple(command), tty, stdin, stdout, stderr))
 
     def attach_url(self, container_id: str, *, tty: bool, stdin: bool, stdout: bool, stderr: bool) -> str:

@@ -61,3 +61,10 @@ def test_default_profile_text() -> None:
     bare = apparmor.default_profile_text(tunables=False, abstractions=False)
     assert "include" not in bare
     assert "@{PROC}=/proc/" in bare
+
+
+def test_a_type_of_tomorrow_is_refused() -> None:
+    asked = pb.LinuxContainerSecurityContext()
+    asked.apparmor.profile_type = pb.SecurityProfile.ProfileType.ValueType(77)
+    with pytest.raises(InvalidArgument, match="type 77"):
+        apparmor.resolve(asked, enabled=False)

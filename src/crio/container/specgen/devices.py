@@ -73,9 +73,14 @@ def add_requested(
     """
     for request in requested:
         access = request.permissions or "rwm"
-        if not _is_access(access) or not request.container_path.startswith("/"):
+        if not _is_access(access):
             raise InvalidArgument(
-                f"cannot use device {request.host_path[:200]!r}: container path or permissions {access!r} are malformed"
+                f"cannot use device {request.host_path[:200]!r}: permissions {access[:40]!r} are not of r, w and m"
+            )
+        if not request.container_path.startswith("/") or "\0" in request.container_path + request.host_path:
+            raise InvalidArgument(
+                f"cannot use device {request.host_path[:200]!r} at {request.container_path[:200]!r}: both must be "
+                "absolute paths"
             )
         path = os.path.realpath(request.host_path)
         status = _stat_any(path)

@@ -25,9 +25,16 @@ def arguments(
     vector = [*command, *args] if command else [*entrypoint, *(args or image_command)]
     if not vector:
         raise InvalidArgument("cannot create container: no command specified, neither by the request nor by the image")
-    if any("\0" in argument for argument in vector):
-        raise InvalidArgument("cannot create container: an argument contains a NUL character")
+    check_arguments(vector, "create container")
     return vector
+
+
+def check_arguments(vector: Sequence[str], what: str) -> None:
+    """Raise InvalidArgument for arguments that no program can be called with. `what` cannot be done then."""
+    if not vector or not vector[0]:
+        raise InvalidArgument(f"cannot {what}: the command is empty")
+    if any("\0" in argument for argument in vector):
+        raise InvalidArgument(f"cannot {what}: an argument contains a NUL character")
 
 
 def working_directory(requested: str, image: str) -> str:

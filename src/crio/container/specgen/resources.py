@@ -21,6 +21,8 @@ _CPU_LIST = regex(r"\d+(-\d+)?(,\d+(-\d+)?)*")
 _UNIFIED_KEY = regex(r"[a-z][a-z0-9_]*(\.[A-Za-z0-9_]+)+")
 _PAGE_SIZE = regex(r"(\d+)([KMG])i?B?")
 _MAX_INT64 = (1 << 63) - 1
+_MIN_PERIOD, _MAX_PERIOD, _MIN_QUOTA = 1_000, 1_000_000, 1_000
+"""Microseconds (kernel: Documentation/scheduler/sched-bwc.rst)."""
 
 
 def limits(request: pb.LinuxContainerResources, host: HostFacts, *, min_memory: int) -> Resources:
@@ -31,6 +33,7 @@ def limits(request: pb.LinuxContainerResources, host: HostFacts, *, min_memory: 
     resources = Resources()
     controllers = host.controllers
     cpu = Cpu()
+    _check_cpu(request)
     if "cpu" in controllers:
         cpu.shares = request.cpu_shares or None
         cpu.quota = request.cpu_quota or None
@@ -56,6 +59,20 @@ def drop_unlimited_quota(resources: Resources) -> None:
     manager have it)."""
     if resources.cpu is not None and resources.cpu.quota is not None and resources.cpu.quota < 0:
         resources.cpu.quota = None
+
+
+def _check_cpu(request: pb.LinuxContainerResources) -> None:
+    """The kernel's own bounds: runtimes tell only that a file cannot be written."""
+    if request.cpu_period and not _MIN_PERIOD <= request.cpu_period <= _MAX_PERIOD:
+        raise InvalidArgument(
+            f"cannot set CPU period {request.cpu_period}: it must be {_MIN_PERIOD} to {_MAX_PERIOD} microseconds"
+        )
+    if 0 < request.cpu_quota < _MIN_QUOTA:
+        raise InvalidArgument(
+            f"cannot set CPU quota {request.cpu_quota}: the least is {_MIN_QUOTA} microseconds, and -1 is no quota"
+        )
+    if request.cpu_shares < 0:
+        raise InvalidArgument(f"cannot set CPU shares {request.cpu_shares}: they are negative")
 
 
 def _memory(request: pb.LinuxContainerResources, host: HostFacts, min_memory: int) -> Memory:

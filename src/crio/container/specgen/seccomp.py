@@ -78,6 +78,9 @@ def choose(
         else requested(context)
     )
     kind = wanted.profile_type
+    if kind not in pb.SecurityProfile.ProfileType.values():
+        # Whatever it means, it is not to do without one.
+        raise InvalidArgument(f"cannot use a seccomp profile of type {kind}: it is not known to this release")
     if not host.seccomp_actions:
         if kind == pb.SecurityProfile.Localhost:
             raise FailedPrecondition(

@@ -77,6 +77,8 @@ def volumes(
         if "\0" in request.container_path or "\0" in request.host_path:
             raise InvalidArgument("cannot create container: the path of a mount contains a NUL character")
         check_destination(request.container_path)
+        if posixpath.normpath("/" + request.container_path.lstrip("/")) == "/":
+            raise InvalidArgument("cannot mount at /: that is the container's root; mount it elsewhere")
         if request.image.image:
             _image_volume(request, image_mounts.get(request.container_path), settings, notes, result)
             continue
@@ -112,6 +114,8 @@ def _host_volume(
         raise InvalidArgument(
             f"cannot mount {request.host_path[:200]} id-mapped: it needs mappings of both users and groups"
         )
+    if not all(mapping.size for mapping in (*uids, *gids)):
+        raise InvalidArgument(f"cannot mount {request.host_path[:200]} id-mapped: a mapping has length 0")
     runtime_source = path
     if uids and settings.idmapped:
         notes.try_owners(path, uids, gids)

@@ -123,3 +123,16 @@ def test_oom_score_is_kept_within_what_the_daemon_may_set() -> None:
     assert resources.oom_score_adj(500, weak) == 500
     assert resources.oom_score_adj(-997, plain_host()) == -997
     assert resources.oom_score_adj(-5000, plain_host()) == -1000
+
+
+@pytest.mark.parametrize(("field", "value"), [("cpu_period", -1), ("cpu_period", 999), ("cpu_period", 1_000_001)])
+def test_periods_that_the_kernel_has_not(field: str, value: int) -> None:
+    with pytest.raises(InvalidArgument, match="CPU period"):
+        limits(**{field: value})
+
+
+def test_quotas_and_shares_that_the_kernel_has_not() -> None:
+    with pytest.raises(InvalidArgument, match="CPU quota 999"):
+        limits(cpu_quota=999)
+    with pytest.raises(InvalidArgument, match="CPU shares -1"):
+        limits(cpu_shares=-1)

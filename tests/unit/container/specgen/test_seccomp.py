@@ -119,3 +119,9 @@ def test_notifier() -> None:
 def test_program_for_runtimes_that_take_one() -> None:
     assert chosen(context(DEFAULT)).program == ""
     assert len(chosen(context(DEFAULT), takes_program=True).program) > 1000
+
+
+@pytest.mark.parametrize("actions", [frozenset({"errno"}), frozenset()])
+def test_a_type_of_tomorrow_is_not_taken_for_no_profile(actions: frozenset[str]) -> None:
+    with pytest.raises(InvalidArgument, match="type 77"):
+        chosen(context(77), host=plain_host(seccomp_actions=actions))
