@@ -6,6 +6,7 @@ import msgspec
 
 from crio.base.errors import NotFound
 from crio.linux.namespaces import run_in_netns
+from crio.stats.processes import read
 
 
 class Interface(msgspec.Struct, frozen=True):
@@ -29,11 +30,11 @@ def read_interfaces(netns: str, pid: int) -> list[Interface]:
     """
     if pid:
         try:
-            return parse(_read(f"/proc/{pid}/net/dev"))
+            return parse(_text(f"/proc/{pid}/net/dev"))
         except OSError:
             pass
     try:
-        return parse(run_in_netns(netns, lambda: _read("/proc/thread-self/net/dev")))
+        return parse(run_in_netns(netns, lambda: _text("/proc/thread-self/net/dev")))
     except (NotFound, OSError):
         return []
 
@@ -49,6 +50,5 @@ def parse(text: str) -> list[Interface]:
     return found
 
 
-def _read(path: str) -> str:
-    with open(path, "rb") as file:
-        return file.read(1 << 20).decode("ascii", "replace")
+def _text(path: str) -> str:
+    return read(path).decode("ascii", "replace")

@@ -16,6 +16,7 @@ from crio.sandbox.sandbox import Sandbox
 from crio.stats.layers import Layers
 from crio.stats.metric_messages import Value, metrics, of_container, of_sandbox
 from crio.stats.network import read_interfaces
+from crio.stats.processes import open_files, soft_limit_of_files
 from crio.storage.store import Store
 
 _SECOND = 1_000_000_000
@@ -184,7 +185,7 @@ class PodMetrics:
         processes = self._cgroups.processes(container.record.cgroup_path)
         files = sockets = 0
         for pid in processes[:_MOST_PROCESSES]:
-            count, of_sockets = _open_files(pid)
+            count, of_sockets = open_files(pid)
             files, sockets = files + count, sockets + of_sockets
         pids = subject.figures.pids()
         yield Value("container_file_descriptors", files)
@@ -193,7 +194,7 @@ class PodMetrics:
         if pids is not None:
             yield Value("container_threads", pids.current)
             yield Value("container_threads_max", pids.limit or 0)
-        soft = _soft_limit(container.record.pid)
+        soft = soft_limit_of_files(container.record.pid)
         if soft is not None:
             yield Value("container_ulimits_soft", soft, ("max_open_files",))
 
@@ -239,32 +240,3 @@ def _device_name(major: str, minor: str) -> str:
         return "/dev/" + os.path.basename(os.readlink(f"/sys/dev/block/{major}:{minor}"))
     except OSError:
         return f"{major}:{minor}"
-
-
-def _open_files(pid: int) -> tuple[int, int]:
-    """How many files and, among them, sockets a process has open."""
-    files = sockets = 0
-    try:
-        with os.scandir(f"/proc/{pid}/fd") as entries:
-            for entry in entries:
-                files += 1
-                try:
-                    sockets += os.readlink(entry.path).startswith("socket:")
-                except OSError:
-                    continue
-    except OSError:
-        pass
-    return files, sockets
-
-
-def _soft_limit(pid: int) -> int | None:
-    """The soft limit of open files (proc(5), /proc/PID/limits); None for unlimited or when the process is gone."""
-    try:
-        with open(f"/proc/{pid}/limits", encoding="ascii") as file:
-            for line in file:
-                if line.startswith("Max open files"):
-                    soft = line.split()[3]
-                    return int(soft) if soft.isdecimal() else None
-    except OSError:
-        pass
-    return None
