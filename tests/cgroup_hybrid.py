@@ -8,6 +8,7 @@ from __future__ import annotations
 import fcntl
 import os
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -73,8 +74,13 @@ def _mount_missing(users: int) -> None:
 
 def _unmount_made(users: int) -> None:
     for name in os.pread(users, 4096, 0).decode().split():
-        if subprocess.run(["umount", f"{_ROOT}/{name}"], stderr=subprocess.DEVNULL, check=False).returncode == 0:
-            os.rmdir(f"{_ROOT}/{name}")
+        for _ in range(100):
+            if subprocess.run(["umount", f"{_ROOT}/{name}"], stderr=subprocess.DEVNULL, check=False).returncode == 0:
+                os.rmdir(f"{_ROOT}/{name}")
+                break
+            if not os.path.ismount(f"{_ROOT}/{name}"):
+                break
+            time.sleep(0.1)  # somebody looks into it at this moment
     os.ftruncate(users, 0)
 
 
