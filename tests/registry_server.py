@@ -45,12 +45,16 @@ def run(*argv: str) -> str:
     return done.stdout
 
 
-def free_port() -> int:
-    """One that nobody listens on, below those that the kernel gives to clients: nobody takes it in the meantime."""
+def free_port(count: int = 1) -> int:
+    """One that nobody listens on, below those that the kernel gives to clients: nobody takes it in the meantime.
+
+    It is the first of `count` in a row.
+    """
     while True:
         port = random.randrange(12_000, 30_000)
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", port))
+        with contextlib.ExitStack() as stack, contextlib.suppress(OSError):
+            for number in range(port, port + count):
+                stack.enter_context(socket.socket()).bind(("0.0.0.0", number))
             return port
 
 

@@ -17,6 +17,7 @@ from crio.linux import nft
 from crio.network import localnet
 from crio.network.hostport import HostPorts
 from crio.network.pod import PortMapping
+from registry_server import free_port
 
 pytestmark = pytest.mark.root
 
@@ -66,7 +67,8 @@ async def ports() -> AsyncIterator[HostPorts]:
 
 @pytest.fixture
 def port() -> int:
-    return 20000 + secrets.randbelow(10000)
+    """One that nobody listens on; nor on the next."""
+    return free_port(2)
 
 
 def _host_address() -> str:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import secrets
 import socket
 import subprocess
 from collections.abc import AsyncIterator
@@ -15,6 +14,7 @@ from contract.pod_traffic import ask, ask_udp, tcp_server, udp_server
 from crio.linux import nft
 from crio.network.builtin import portmap
 from crio.network.plugin import PluginFailed
+from registry_server import free_port
 
 pytestmark = pytest.mark.root
 
@@ -46,10 +46,6 @@ def _mapping(port: int, protocol: str = "tcp", **more: str) -> dict[str, Any]:
     return {"hostPort": port, "containerPort": 8080, "protocol": protocol, **more}
 
 
-def _port() -> int:
-    return 10000 + secrets.randbelow(10000)
-
-
 def _rules(made: Pod) -> int:
     saved = [subprocess.run([f"{tool}-save", "-t", "nat"], capture_output=True, text=True, check=False).stdout
              for tool in ("iptables", "ip6tables")]  # fmt: skip
@@ -64,7 +60,7 @@ def _rules(made: Pod) -> int:
 @pytest.mark.parametrize("kind", KINDS)
 async def test_ports_lead_to_the_pod_until_delete(kind: str, attached: tuple[Pod, dict[str, Any]]) -> None:
     made, result = attached
-    port = _port()
+    port = free_port()
     config = chained(_config(_mapping(port)), result)
     assert await made.add(kind, config) == result
     with tcp_server(made.netns, 8080, b"pod"):
@@ -84,7 +80,7 @@ async def test_ports_lead_to_the_pod_until_delete(kind: str, attached: tuple[Pod
 @pytest.mark.parametrize("kind", KINDS)
 async def test_a_host_address_limits_the_mapping(kind: str, attached: tuple[Pod, dict[str, Any]]) -> None:
     made, result = attached
-    port, gateway = _port(), result["ips"][0]["gateway"]
+    port, gateway = free_port(), result["ips"][0]["gateway"]
     config = chained(_config(_mapping(port, hostIP=gateway)), result)
     await made.add(kind, config)
     with tcp_server(made.netns, 8080, b"pod"):
@@ -96,7 +92,7 @@ async def test_a_host_address_limits_the_mapping(kind: str, attached: tuple[Pod,
 async def test_ipv6_ports(attached: tuple[Pod, dict[str, Any]]) -> None:
     """Only built in: Debian's ip6tables has no masquerading on every kernel."""
     made, result = attached
-    port = _port()
+    port = free_port()
     config = chained(_config(_mapping(port, hostIP="::")), result)
     await made.add("builtin", config)
     with tcp_server(made.netns, 8080, b"pod"):
@@ -107,7 +103,7 @@ async def test_ipv6_ports(attached: tuple[Pod, dict[str, Any]]) -> None:
 
 async def test_a_udp_client_that_came_too_early_finds_the_pod(attached: tuple[Pod, dict[str, Any]]) -> None:
     made, result = attached
-    port, gateway = _port(), result["ips"][0]["gateway"]
+    port, gateway = free_port(), result["ips"][0]["gateway"]
     config = chained(_config(_mapping(port, "udp")), result)
     with udp_server(made.netns, 8080, b"pod"), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
         client.settimeout(0.1)
@@ -131,7 +127,7 @@ async def test_without_mappings_nothing_is_made(kind: str, attached: tuple[Pod, 
 
 async def test_check_notices_lost_rules(attached: tuple[Pod, dict[str, Any]]) -> None:
     made, result = attached
-    config = chained(_config(_mapping(_port())), result)
+    config = chained(_config(_mapping(free_port())), result)
     await made.add("builtin", config)
     await made.delete("builtin", config)
     with pytest.raises(PluginFailed, match="missing"):
@@ -141,7 +137,7 @@ async def test_check_notices_lost_rules(attached: tuple[Pod, dict[str, Any]]) ->
 @pytest.mark.parametrize("kind", KINDS)
 async def test_it_must_come_after_another_plug_in(kind: str, attached: tuple[Pod, dict[str, Any]]) -> None:
     with pytest.raises(PluginFailed, match="portmap ADD"):
-        await attached[0].add(kind, _config(_mapping(_port())))
+        await attached[0].add(kind, _config(_mapping(free_port())))
 
 
 @pytest.mark.parametrize(
