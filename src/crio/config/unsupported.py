@@ -44,8 +44,6 @@ OTHERWISE: Mapping[str, str] = {
     "crio.runtime.pinns_path": "namespaces are kept by this daemon itself",
     "crio.runtime.drop_infra_ctr": "a pod has no container of its own",
     "crio.image.pause_command": "pods have no infra container that would run it",
-    "crio.stats.collection_period": "figures are collected when they are asked for",
-    "crio.stats.stats_collection_period": "figures are collected when they are asked for",
 }
 """How this daemon does by design what the key is about, by key."""
 

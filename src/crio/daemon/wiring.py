@@ -56,6 +56,7 @@ from crio.sandbox.pull_groups import WorkerGroups
 from crio.security import apparmor
 from crio.security.host import gather
 from crio.security.seccomp import SeccompProfiles
+from crio.stats.layers import Layers
 from crio.stats.podmetrics import PodMetrics
 from crio.stats.reader import StatsReader
 from crio.storage.options import StoreOptions
@@ -230,6 +231,7 @@ class Daemon:
             tls_files=_tls_files(config),
             idle_timeout=config.api.stream_idle_timeout,
         )
+        self._layer_sizes = Layers(self._store, self._storage)
         self.node = Node(
             config=lambda: self._config,
             config_text=lambda: print_config(self._config, default_config(), all_written=True, comments=False),
@@ -246,14 +248,14 @@ class Daemon:
             stats=StatsReader(
                 self._cgroups,
                 self._containers,
-                self._store,
-                self._storage,
+                self._layer_sizes,
                 lambda: self._config.runtime.cgroup_manager,
+                lambda: self._config.stats.collection_period or self._config.stats.stats_collection_period,
             ),
             pod_metrics=PodMetrics(
                 self._cgroups,
                 self._containers,
-                self._store,
+                self._layer_sizes,
                 self._storage,
                 lambda: self._config.stats.included_pod_metrics,
             ),
@@ -289,6 +291,7 @@ class Daemon:
             max_receive=config.api.grpc_max_recv_msg_size,
             max_send=config.api.grpc_max_send_msg_size,
         )
+        self._at_stop.push_async_callback(self._layer_sizes.close)
         self._at_stop.push_async_callback(self.node.stats.close)
         self._at_stop.push_async_callback(self._streams.stop)
         self._at_stop.push_async_callback(self._server.stop, _STOP_GRACE)

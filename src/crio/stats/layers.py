@@ -20,6 +20,8 @@ class Layers:
 
     def __init__(self, store: Store, executor: Executor) -> None:
         self._store = store
+        self.root: str = store.options.graphroot
+        """Of the file system that they are on."""
         self._executor = executor
         self._known: dict[str, tuple[float, bytes, Usage]] = {}
         self._walks = TaskScope("sizes of layers")
@@ -60,8 +62,7 @@ class Layers:
     async def _look(self, container_ids: Sequence[str]) -> None:
         found = await self._executor.run(self._walk, container_ids)
         at, now = time.monotonic(), time.time_ns()
-        root = self._store.options.graphroot
-        self._known.update({each: (at, writable_layer(usage, root, now), usage) for each, usage in found.items()})
+        self._known.update({each: (at, writable_layer(usage, self.root, now), usage) for each, usage in found.items()})
 
     def _walk(self, container_ids: Sequence[str]) -> dict[str, Usage]:
         found = {}

@@ -17,7 +17,6 @@ from crio.stats.layers import Layers
 from crio.stats.metric_messages import Value, metrics, of_container, of_sandbox
 from crio.stats.network import read_interfaces
 from crio.stats.processes import open_files, soft_limit_of_files
-from crio.storage.store import Store
 
 _SECOND = 1_000_000_000
 _MOST_PROCESSES = 4096
@@ -51,16 +50,15 @@ class PodMetrics:
         self,
         cgroups: CgroupFs,
         containers: ContainerManager,
-        store: Store,
+        layers: Layers,
         executor: Executor,
         included: Callable[[], Sequence[str]],
     ) -> None:
         self._cgroups = cgroups
         self._containers = containers
-        self._store = store
         self._executor = executor
         self._included = included
-        self._layers = Layers(store, executor)
+        self._layers = layers
         self._readers: dict[str, Reader] = {
             "cpu": self._cpu,
             "memory": self._memory,
@@ -95,9 +93,6 @@ class PodMetrics:
             found += await self._executor.run(self._batch, batch, readers, network=network)
         self._layers.keep_only({container.id for container in self._containers})
         return found
-
-    async def close(self) -> None:
-        await self._layers.close()
 
     def _batch(
         self, pods: Sequence[tuple[Sandbox, Sequence[Container]]], readers: Sequence[Reader], *, network: bool
@@ -152,7 +147,7 @@ class PodMetrics:
             yield Value("container_memory_failures_total", memory.major_faults, ("pgmajfault", "container"))
 
     def _disk(self, subject: _Subject) -> Iterator[Value]:
-        root = self._store.options.graphroot
+        root = self._layers.root
         facts = os.statvfs(root)
         yield Value("container_fs_inodes_free", facts.f_favail, (root,))
         yield Value("container_fs_inodes_total", facts.f_files, (root,))

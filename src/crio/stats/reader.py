@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from crio.api.runtime.v1 import api_pb2 as pb
-from crio.base.executor import Executor
 from crio.base.protobuf import field, repeated
 from crio.base.tasks import TaskScope
 from crio.container.container import Container
@@ -25,7 +24,6 @@ from crio.stats.cadence import Cadence
 from crio.stats.groups import Groups
 from crio.stats.layers import Layers
 from crio.stats.network import read_interfaces
-from crio.storage.store import Store
 
 MAX_AGE = 1.0
 """Seconds for which a list tells figures again, if the configuration asks for no longer time."""
@@ -51,14 +49,13 @@ class _Told:
 
 
 class StatsReader:
-    """Reads control groups, network counters and writable layers."""
+    """Reads control groups and network counters, and has `layers` measure writable layers."""
 
     def __init__(
         self,
         cgroups: CgroupFs,
         containers: ContainerManager,
-        store: Store,
-        executor: Executor,
+        layers: Layers,
         cgroup_manager: Callable[[], str],
         period: Callable[[], int] = lambda: 0,
     ) -> None:
@@ -67,7 +64,7 @@ class StatsReader:
         self._cgroup_manager = cgroup_manager
         self._period = period
         self._groups = Groups(cgroups)
-        self._layers = Layers(store, executor)
+        self._layers = layers
         self._told: dict[str, _Told] = {}
         self._cadences = {"containers": Cadence(), "sandboxes": Cadence()}
         self._ahead = TaskScope("figures")
@@ -112,7 +109,6 @@ class StatsReader:
         if self._sweep is not None:
             self._sweep.cancel()
         await self._ahead.stop()
-        await self._layers.close()
         self._groups.forget(float("inf"))
 
     @property

@@ -20,6 +20,7 @@ from crio.container.container import Container
 from crio.linux.cgroup import CgroupFs, detect
 from crio.sandbox.sandbox import Sandbox
 from crio.stats import reader as reader_module
+from crio.stats.layers import Layers
 from crio.stats.reader import StatsReader
 from crio.storage.store import Store
 from crio.storage.usage import Usage
@@ -41,11 +42,11 @@ class Bed:
         store: Any = SimpleNamespace(
             options=SimpleNamespace(graphroot="/graph"), container_usage=lambda id: Usage(4096, 1)
         )
+        self.layers = Layers(cast(Store, store), self.executor)
         self.reader = StatsReader(
             self.cgroups,
             self.node.containers,
-            cast(Store, store),
-            self.executor,
+            self.layers,
             lambda: "cgroupfs",
             lambda: self.period,
         )
@@ -84,6 +85,7 @@ class Bed:
 
     async def close(self) -> None:
         await self.reader.close()
+        await self.layers.close()
         self.executor.close()
         for process in self.processes:
             process.kill()

@@ -79,14 +79,13 @@ class Stats(Struct, frozen=True):
 
     stats_collection_period: Annotated[
         int,
-        Key("Seconds between two collections of container statistics.", RESTART, deprecated="use collection_period"),
+        Key("Seconds for which lists of statistics tell figures again.", deprecated="use collection_period"),
     ] = 0
     collection_period: Annotated[
         int,
         Key(
-            "Seconds between two collections of container statistics and pod metrics. 0: they are collected when "
-            "asked for.",
-            RESTART,
+            "Seconds for which lists of container and pod statistics tell figures again. 0: they are read when asked "
+            "for, but not more than once a second.",
             env="COLLECTION_PERIOD",
         ),
     ] = 0
