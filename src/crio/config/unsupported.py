@@ -61,7 +61,6 @@ _ASKS_FOR_NOTHING: Mapping[str, object] = {
 """Values that mean that the feature is not wanted, where that is not the default."""
 
 UNSUPPORTED_OF_HANDLERS: Mapping[str, str] = {
-    "platform_runtime_paths": "the handler's one runtime is used for images of all platforms",
     "monitor_env": "runtimes are called with PATH alone",
     "runtime_pull_image": "images are unpacked on the host",
 }
