@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 import msgspec
 
 from crio.api.runtime.v1 import api_pb2 as pb
-from crio.base.errors import CrioError, InvalidArgument, NotFound
+from crio.base.errors import CrioError, FailedPrecondition, InvalidArgument, NotFound
 from crio.base.executor import Executor
 from crio.base.failpoints import failpoint
 from crio.base.files import even_if_full, remove_directory, write_new
@@ -24,6 +24,7 @@ from crio.base.jobs import Job
 from crio.base.tasks import TaskScope
 from crio.base.unfinished import Unfinished
 from crio.config import Config
+from crio.config.tables.handler import RuntimeHandler
 from crio.conmon.client import ZygoteClient
 from crio.conmon.errors import MonitorGone
 from crio.conmon.exitrecord import ExitRecord
@@ -128,6 +129,10 @@ class ContainerMaker:
         self.unfinished = Unfinished(self._undo, lambda container: f"container {container.short_id}")
         """What creates that failed or were cut off have left, and could not be removed yet."""
 
+    def runtime(self, record: ContainerRecord) -> OciRuntime:
+        """The runtime that makes, or has made, a container. Raises NotFound."""
+        return self.runtimes.get(record.handler, record.platform)
+
     async def make(
         self, job: Job, sandbox: Sandbox, name: str, config: pb.ContainerConfig, data: bytes, fingerprint: bytes
     ) -> tuple[Container, Monitor]:
@@ -141,7 +146,12 @@ class ContainerMaker:
         await self._images.check_use(image, asked, sandbox.config.metadata.namespace)
         container_id = new_id()
         handler = sandbox.record.runtime_handler or self.runtimes.default_name
-        monitor_cgroup = self._config().runtime.runtimes[handler].monitor_cgroup
+        settings = self._config().runtime.runtimes.get(handler)
+        if settings is None:
+            raise FailedPrecondition(
+                f"cannot create container {config.metadata.name}: its pod has runtime handler {handler}, which is not "
+                "in crio.conf any more; put it back, or make the pod anew"
+            )
         parent = sandbox.record.cgroup_parent
         record = ContainerRecord(
             id=container_id,
@@ -151,12 +161,13 @@ class ContainerMaker:
             fingerprint=fingerprint,
             created_at=time.time_ns(),
             handler=handler,
+            platform=_platform(image, settings),
             image_id=image.id,
             image_name=_image_name(config, image),
             image_digest=image.repo_digests[0] if image.repo_digests else image.id,
             log_path=log_path(sandbox.config, config),
             cgroup_path=self._groups.path(parent, f"crio-{container_id}"),
-            monitor_cgroup=self._groups.monitor_path(parent, container_id, monitor_cgroup),
+            monitor_cgroup=self._groups.monitor_path(parent, container_id, settings.monitor_cgroup),
             own_pid_namespace=config.linux.security_context.namespace_options.pid == pb.CONTAINER,
             resources=config.linux.resources.SerializeToString(),
             image_volumes=image_mounts.new_ids(config),
@@ -192,7 +203,7 @@ class ContainerMaker:
                     self._store, self._storage, self._images, images, sandbox, container
                 )
         failpoint("container.create.after_storage")
-        runtime = self.runtimes.get(record.handler)
+        runtime = self.runtime(record)
         with job.step("specification"):
             features = await runtime.features()
             profile = await self._artifact_profile(sandbox, container, image)
@@ -233,7 +244,7 @@ class ContainerMaker:
 
     async def _create_under_monitor(self, container: Container) -> Monitor:
         """The runtime's create. A monitor that is killed before it has answered is replaced, once."""
-        runtime = self.runtimes.get(container.record.handler)
+        runtime = self.runtime(container.record)
         with runtime.program.lent() as program:
             spec = self._monitor_spec(container, runtime)
             try:
@@ -351,7 +362,7 @@ class ContainerMaker:
             self._host,
             min_memory=self._config().runtime.runtimes[container.record.handler].container_min_memory,
             memory_usage=memory.usage if memory is not None else None,
-            runtime_lifts_quota=self.cgroups.version != 1 or not self.runtimes.get(container.record.handler).is_crun,
+            runtime_lifts_quota=self.cgroups.version != 1 or not self.runtime(container.record).is_crun,
         )
 
     # Unmaking
@@ -383,7 +394,7 @@ class ContainerMaker:
         record = container.record
         monitor = await Monitor.connect(record.id, container.directory)
         started = start_time(monitor.monitor_pid) if monitor.monitor_pid else 0
-        runtime = self.runtimes.get(record.handler)
+        runtime = self.runtime(record)
         try:
             if monitor.exited is not None:
                 runtime.release_start(record.id)
@@ -425,7 +436,7 @@ class ContainerMaker:
             if exit is not None:
                 done = not exit.finished_at_ns or exit.finished_at_ns >= record.starting_at
             else:
-                done = await self.runtimes.get(record.handler).state(container.id) != "created"
+                done = await self.runtime(record).state(container.id) != "created"
             if done:
                 record.started_at = record.starting_at
                 container.save()
@@ -454,6 +465,14 @@ class ContainerMaker:
 
     async def close(self) -> None:
         await self._background.join()
+
+
+def _platform(image: ImageInfo, handler: RuntimeHandler) -> str:
+    """The image's platform, if the handler has a runtime of its own for it."""
+    if not handler.platform_runtime_paths:
+        return ""
+    platform = f"{image.config.os}/{image.config.architecture}"
+    return platform if platform in handler.platform_runtime_paths else ""
 
 
 def _image_name(config: pb.ContainerConfig, image: ImageInfo) -> str:

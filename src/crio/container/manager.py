@@ -87,7 +87,7 @@ class ContainerManager:
 
     def runtime(self, container: Container) -> OciRuntime:
         """The OCI runtime that the container was made with."""
-        return self._maker.runtimes.get(container.record.handler)
+        return self._maker.runtime(container.record)
 
     def group_directories(self, container: Container) -> list[str]:
         """Where a process of the container belongs, in every hierarchy: in its control group.

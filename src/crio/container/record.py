@@ -36,6 +36,8 @@ class ContainerRecord(msgspec.Struct, kw_only=True, omit_defaults=True):
     """Tells a retry of the same request from a different one with the same name."""
     created_at: int
     handler: str = ""
+    platform: str = ""
+    """The image's ("linux/arm64"), where the handler has a runtime of its own for it (platform_runtime_paths)."""
     image_id: str = ""
     image_name: str = ""
     """The name that the image was asked by, or one of its names when it was asked by id."""

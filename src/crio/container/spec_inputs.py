@@ -109,6 +109,7 @@ class SpecInputs:
                 recursive_read_only=features.recursive_read_only and self._host.recursive_read_only,
                 idmapped_mounts=features.idmapped_mounts,
                 seccomp_program=features.seccomp_program,
+                platform_path=config.runtime.runtimes[record.handler].platform_runtime_paths.get(record.platform, ""),
             ),
             runtime=config.runtime,
             host=self._host,

@@ -17,6 +17,7 @@ class Runtimes:
     def __init__(self, config: Runtime, observe: CallObserver | None = None) -> None:
         self._observe = observe
         self._runtimes: dict[str, OciRuntime] = {}
+        self._of_platforms: dict[tuple[str, str], OciRuntime] = {}
         self._former: dict[str, OciRuntime] = {}
         self.replace(config)
 
@@ -26,10 +27,9 @@ class Runtimes:
         Raises Unimplemented if the default one cannot be used; then nothing has changed.
         """
         systemd = config.cgroup_manager == "systemd"
+        usable = {name: handler for name, handler in config.runtimes.items() if handler.runtime_type in ("", "oci")}
         runtimes = {
-            name: self._make(name, handler, systemd=systemd)
-            for name, handler in config.runtimes.items()
-            if handler.runtime_type in ("", "oci")
+            name: self._make(name, handler, handler.runtime_path, systemd=systemd) for name, handler in usable.items()
         }
         default = config.default_runtime
         if default not in runtimes:
@@ -37,16 +37,22 @@ class Runtimes:
                 f"cannot use default_runtime {default!r}: its runtime_type is "
                 f"{config.runtimes[default].runtime_type!r}, and only oci is there in this release"
             )
-        for former in self._runtimes.values():
+        for former in (*self._runtimes.values(), *self._of_platforms.values()):
             former.program.close()
         self._former = {**self._former, **self._runtimes}
         self._runtimes = runtimes
+        # What has gone from the configuration stays for the containers that were made by it.
+        self._of_platforms |= {
+            (name, platform): self._make(name, handler, path, systemd=systemd)
+            for name, handler in usable.items()
+            for platform, path in handler.platform_runtime_paths.items()
+        }
         self.default_name = default
 
-    def _make(self, name: str, handler: RuntimeHandler, *, systemd: bool) -> OciRuntime:
+    def _make(self, name: str, handler: RuntimeHandler, path: str, *, systemd: bool) -> OciRuntime:
         return OciRuntime(
             name,
-            handler.runtime_path,
+            path,
             handler.runtime_root,
             systemd_cgroup=systemd,
             exec_on_first_cpu=handler.exec_cpu_affinity == "first",
@@ -54,8 +60,13 @@ class Runtimes:
             observe=self._observe,
         )
 
-    def get(self, name: str) -> OciRuntime:
-        """The runtime of a handler, "" for the default one. Raises NotFound."""
+    def get(self, name: str, platform: str = "") -> OciRuntime:
+        """The runtime of a handler, "" for the default one; of its platform_runtime_paths if `platform` is one of them.
+
+        Raises NotFound.
+        """
+        if platform and (found := self._of_platforms.get((name, platform))) is not None:
+            return found
         runtime = self._runtimes.get(name or self.default_name) or self._former.get(name)
         if runtime is None:
             raise NotFound(f"cannot find runtime handler {name!r}: it is not in crio.conf any more")

@@ -71,3 +71,15 @@ async def test_all_are_asked_for_their_features(tmp_path: Path) -> None:
     await runtimes.probe()
     for runtime in runtimes.values():
         assert await runtime.features() is await runtime.features()
+
+
+def test_a_platform_may_have_a_runtime_of_its_own(tmp_path: Path) -> None:
+    paths = 'platform_runtime_paths = { "wasi/wasm32" = "/usr/bin/crun-wasm" }'
+    text = TWO.replace('runtime_root = "/run/fast"', f'runtime_root = "/run/fast"\n{paths}')
+    runtimes = Runtimes(config(tmp_path, text).runtime)
+    found = runtimes.get("fast", "wasi/wasm32")
+    assert (found.name, found.path, found.root) == ("fast", "/usr/bin/crun-wasm", "/run/fast")
+    assert runtimes.get("fast", "linux/arm64") is runtimes.get("fast")
+    assert runtimes.get("other", "wasi/wasm32") is runtimes.get("other")
+    runtimes.replace(config(tmp_path, TWO).runtime)
+    assert runtimes.get("fast", "wasi/wasm32") is found

@@ -14,14 +14,14 @@ import msgspec
 from crio.api.runtime.v1 import api_pb2 as pb
 from crio.base.regex import regex
 from crio.container.specgen.input import ContainerInput
-from crio.spec.annotations import PLATFORM_RUNTIME_PATH, STOP_SIGNAL, TRACE_SYSCALL
+from crio.spec.annotations import OLDER, PLATFORM_RUNTIME_PATH, STOP_SIGNAL, TRACE_SYSCALL
 
 PREFIX = "io.kubernetes.cri-o."
 _GRACE_PERIOD = "io.kubernetes.pod.terminationGracePeriod"
 _SECCOMP_PROGRAM = "run.oci.seccomp_bpf_data"
 """crun(1): it installs this filter, rather than spending most of its time on compiling `linux.seccomp`."""
 _SECONDS = regex(r"\d{1,10}")
-_encoder = msgspec.json.Encoder()
+_encoder = msgspec.json.Encoder(order="deterministic")
 
 
 def all_annotations(
@@ -32,7 +32,6 @@ def all_annotations(
     volumes: Sequence[pb.Mount],
     seccomp_reference: str,
     stop_signal: str,
-    runtime_path: str = "",
     seccomp_program: str = "",
 ) -> dict[str, str]:
     """All annotations of the specification. `pod` and `container` are already filtered for what is allowed."""
@@ -83,8 +82,11 @@ def all_annotations(
     found[STOP_SIGNAL] = stop_signal
     if seccomp_program:
         found[_SECCOMP_PROGRAM] = seccomp_program
-    if runtime_path:
-        found[PLATFORM_RUNTIME_PATH] = runtime_path
+    for name in (PLATFORM_RUNTIME_PATH, OLDER[PLATFORM_RUNTIME_PATH]):
+        # Never the pod's own word for it.
+        found.pop(name, None)
+        if given.handler.platform_path:
+            found[name] = given.handler.platform_path
     return found
 
 

@@ -72,6 +72,8 @@ class HandlerFacts(msgspec.Struct, frozen=True):
     idmapped_mounts: bool = False
     seccomp_program: bool = False
     """crun: takes a ready filter by its annotation run.oci.seccomp_bpf_data."""
+    platform_path: str = ""
+    """The runtime's program, where the handler has one of its own for the image's platform."""
 
 
 class ImageMount(msgspec.Struct, frozen=True):

@@ -97,3 +97,11 @@ def test_image_labels_are_no_annotations(tmp_path: Path) -> None:
     given = replace(given, image=replace(given.image, annotations={"run.oci.handler": "krun"}))
     found = all_annotations(given, pod={}, container={}, volumes=[], seccomp_reference="", stop_signal="SIGTERM")
     assert "run.oci.handler" not in found
+
+
+def test_the_runtime_of_a_platform_is_noted_in_both_spellings(tmp_path: Path) -> None:
+    names = ("platform-runtime-path.crio.io", "io.kubernetes.cri-o.PlatformRuntimePath")
+    forged = dict.fromkeys(names, "/forged")
+    assert not set(names) & set(made(tmp_path, pod=forged))
+    found = made(tmp_path, pod=forged, handler=HandlerFacts(name="crun", platform_path="/usr/bin/crun-wasm"))
+    assert [found[name] for name in names] == ["/usr/bin/crun-wasm"] * 2
