@@ -54,6 +54,8 @@ class StormClient:
         self._parent = parent
         self._up = up
         self._images = images
+        self.faulty = False
+        """Calls may fail for reasons that are not the daemon's."""
         self._names = 0
         self._programs = programs()
         self.history: collections.deque[str] = collections.deque(maxlen=30)
@@ -86,6 +88,8 @@ class StormClient:
             if error.code in _UNKNOWN_OUTCOME:
                 if error.code is Code.DEADLINE_EXCEEDED and timeout == self.PATIENCE:
                     raise Wrong(f"{method} takes more than {self.PATIENCE:.0f} s: {error.message}") from None
+                raise Cut from None
+            if self.faulty and error.code not in _REFUSALS:
                 raise Cut from None
             if legal or error.code not in _REFUSALS:
                 raise Wrong(f"{method} fails: {error.code.name}: {error.message}") from None

@@ -100,7 +100,7 @@ async def _streams(client: StormClient, what: str, *, legal: bool) -> AsyncItera
             raise client.cut(f"{what}: left") from None
         # A connection ends a moment before its process has.
         await asyncio.sleep(0.5)
-        if client.daemon() != daemon or not daemon:
+        if client.daemon() != daemon or not daemon or client.faulty:
             raise client.cut(f"{what}: {error}") from None
         if legal:
             raise Wrong(f"{what} fails: {type(error).__name__}: {error}") from None

@@ -18,6 +18,7 @@ from crio.linux.cgroup import detect
 from node import Node
 from storm.client import StormClient
 from storm.events import Follower
+from storm.faults import Faults
 from storm.images import Images
 from storm.leaks import Baseline, descriptors, leaks
 from storm.model import Wrong
@@ -107,6 +108,7 @@ class Storm:
         self._random = random.Random(seed)
         self._clients = clients
         self._calm = calm
+        self.faults: Faults | None = None
         self.images: Images | None = None
         """That clients pull and remove."""
         self._say = say
@@ -143,14 +145,19 @@ class Storm:
         follower = Follower(self.node, self._up)
         listening = asyncio.create_task(follower.run())
         runs = [asyncio.create_task(client.run()) for client in clients]
+        others = [listening]
+        if self.faults is not None:
+            others.append(asyncio.create_task(self.faults.run()))
+            for client in clients:
+                client.faulty = True
         try:
             async with self._killing():
-                await asyncio.wait([*runs, listening], timeout=seconds, return_when=asyncio.FIRST_EXCEPTION)
+                await asyncio.wait([*runs, *others], timeout=seconds, return_when=asyncio.FIRST_EXCEPTION)
         finally:
-            for run in (*runs, listening):
+            for run in (*runs, *others):
                 run.cancel()
         results = await asyncio.gather(*runs, return_exceptions=True)
-        (heard,) = await asyncio.gather(listening, return_exceptions=True)
+        heard, *_ = await asyncio.gather(*others, return_exceptions=True)
         if isinstance(heard, Exception):
             self.report.wrong.append(f"events: {heard}")
         self.report.events += follower.heard
@@ -174,6 +181,7 @@ class Storm:
 
     async def _settle(self, client: StormClient, result: object) -> None:
         """Look at everything once more, and remove it."""
+        client.faulty = False
         try:
             if isinstance(result, BaseException) and not isinstance(result, asyncio.CancelledError):
                 raise result
