@@ -8,6 +8,7 @@ from crio.image import pulls
 from crio.image.progress import LayerProgress, LayerState
 from crio.image.pulls import PullProgress, PullStatus, PullUnderWay
 from crio.image.worker.messages import Update
+from log_records import of_crio
 
 
 def layer(
@@ -46,10 +47,10 @@ def test_observers_hear_of_changes_and_the_log_of_tenths(
         now += 1.0
         pull.update(Update(1, [layer("x", 1_000_000, percent * 10_000)], "fetch" if not percent else ""))
     assert len(heard) == 21
-    lines = [record.getMessage() for record in caplog.records]
+    lines = [record.getMessage() for record in of_crio(caplog)]
     assert len(lines) == 10
     assert lines[0] == "pulling a:1: stage 'fetch', 0.1 of 1.0 MB at 0.1 MB/s, 0 of 1 layers"
     pull.update(Update(1, [layer("x", 1_000_000, 1_000_000, LayerState.DONE, 400_000)]))
     pull.update(Update(1, [layer("y", 5_000_000, 5_000_000, LayerState.EXISTS)]))
     pull.log_end()
-    assert caplog.records[-1].getMessage() == "got a:1 in 21.0 s: 0.6 MB in 1 new layers, 1 were here for team"
+    assert of_crio(caplog)[-1].getMessage() == "got a:1 in 21.0 s: 0.6 MB in 1 new layers, 1 were here for team"

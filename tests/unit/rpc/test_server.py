@@ -20,6 +20,7 @@ from crio.rpc.service import Context, Method, service_table
 from crio.rpc.status import RpcError, status_of
 from crio.wire.http1 import Request, Response, ResponseReader, encode_request
 from crio.wire.http2 import PREFACE, ErrorCode, Http2Connection, StreamReset
+from log_records import of_crio
 from loop_clock import pass_seconds
 
 SERVICE = "/runtime.v1.RuntimeService/"
@@ -139,14 +140,14 @@ async def test_errors_become_statuses(tmp_path: Path, caplog: pytest.LogCaptureF
             Code.NOT_FOUND,
             "cannot find container “x”: 100% gone",
         )
-        assert caplog.records == []
+        assert of_crio(caplog) == []
         with pytest.raises(RpcError) as caught:
             await bed.client.unary(f"{SERVICE}RunPodSandbox", pb.RunPodSandboxRequest(), pb.RunPodSandboxResponse, 60)
         assert (caught.value.code, caught.value.message) == (
             Code.INTERNAL,
             "internal error: ValueError: secret of ours",
         )
-        assert [record.levelno for record in caplog.records] == [logging.ERROR]
+        assert [record.levelno for record in of_crio(caplog)] == [logging.ERROR]
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import pytest
 
 from crio.wire.http1 import encode_request
 from crio.wire.remotecommand import Outcome, Size, encode_size
+from log_records import of_crio
 from streaming_bed import Bed, Command, SpdyClient, TunnelReader, WebSocketClient
 
 SPDY_PROTOCOLS = ["v4.channel.k8s.io", "v3.channel.k8s.io", "v2.channel.k8s.io", "channel.k8s.io"]
@@ -137,7 +138,7 @@ async def test_command_that_cannot_be_started(protocol: str, container: str, cap
         assert outcome.exit_code is None
         assert "error executing command in container: " in outcome.message
         assert ("cannot find container missing" if container == "missing" else "ZeroDivisionError") in outcome.message
-        errors = [record for record in caplog.records if record.levelname == "ERROR"]
+        errors = [record for record in of_crio(caplog) if record.levelname == "ERROR"]
         assert len(errors) == (1 if container == "fault" else 0)
 
 

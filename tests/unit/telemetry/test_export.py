@@ -12,6 +12,7 @@ from crio.base.errors import Unavailable
 from crio.telemetry.export import WAITING, Exporter
 from crio.telemetry.otlp import encode_request
 from crio.telemetry.trace import SERVER, Tracer
+from log_records import of_crio
 
 
 def decode(data: bytes) -> dict[int, list[Any]]:
@@ -127,7 +128,7 @@ async def test_an_absent_collector_costs_spans_and_one_warning(caplog: pytest.Lo
     await exporter.flush()
     assert exporter.dropped == 3
     assert collector.names() == [b"kept"]
-    assert [record.levelname for record in caplog.records if record.levelname == "WARNING"] == ["WARNING"]
+    assert [record.levelname for record in of_crio(caplog) if record.levelname == "WARNING"] == ["WARNING"]
 
 
 async def test_what_waits_is_limited() -> None:
