@@ -1,4 +1,4 @@
-"""What the product has logged, apart from what others log meanwhile: asyncio tells of an earlier test's tasks any time."""
+"""What the product has logged, apart from what others log meanwhile, as asyncio of an earlier test's tasks."""
 
 from __future__ import annotations
 
