@@ -44,6 +44,15 @@ def install(scratch: Path) -> str:
     return "checkout"
 
 
+def uninstall(kind: str) -> None:
+    """Undo `install`, which has told `kind`. The daemon must be stopped."""
+    if kind == "deb":
+        run("dpkg", "--remove", "crio")
+    else:
+        run("/opt/crio/bin/python", "-m", "crio.cli.install", "--uninstall", "/usr")
+    run("systemctl", "daemon-reload")
+
+
 class InstalledNode(Node):
     """The machine's own daemon; its calls are those of every node of the tests."""
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from crio.api.runtime.v1 import api_pb2 as pb
-from installed_node import InstalledNode, install, run
+from installed_node import InstalledNode, install, run, uninstall
 from systemd_units import group_of, show, wait_for
 
 pytestmark = [
@@ -32,11 +32,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     yield
     run("systemctl", "stop", "crio")
     DROP_IN.unlink()
-    if kind == "deb":
-        run("dpkg", "--remove", "crio")
-    else:
-        run("/opt/crio/bin/python", "-m", "crio.cli.install", "--uninstall", "/usr")
-    run("systemctl", "daemon-reload")
+    uninstall(kind)
     assert not os.path.exists("/usr/bin/crio")
     for link in ("cni0", "cni-podman0"):
         run("ip", "link", "delete", link, check=False)
