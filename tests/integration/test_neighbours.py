@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from crio.api.runtime.v1 import api_pb2 as pb
-from node import Node
+from node import CGROUP_MANAGER, Node
 
 
 class CadvisorClient:
@@ -60,7 +60,7 @@ async def test_cadvisor(node: Node) -> None:
             "storage_driver": "overlay",
             "storage_root": f"{node.root}/storage",
             "storage_image": "",
-            "cgroup_driver": "cgroupfs",
+            "cgroup_driver": CGROUP_MANAGER,
             "default_id_mappings": {"uids": [], "gids": []},
         }
         # Before the start there may be no process; cAdvisor asks again until there is one.
@@ -95,7 +95,7 @@ async def test_kubeadm_and_crictl(node: Node) -> None:
     # kubeadm compares this with its own pause image.
     assert json.loads(status.info["config"])["sandboxImage"] == "registry.k8s.io/pause:3.10.1"
     driver = await node.call("RuntimeConfig", pb.RuntimeConfigRequest(), pb.RuntimeConfigResponse)
-    assert driver.linux.cgroup_driver == pb.CGROUPFS
+    assert pb.CgroupDriver.Name(driver.linux.cgroup_driver).lower() == CGROUP_MANAGER
     # The kubelet sends the pod CIDR, and takes an error for a broken runtime.
     update = pb.UpdateRuntimeConfigRequest(runtime_config=pb.RuntimeConfig())
     update.runtime_config.network_config.pod_cidr = "10.1.0.0/24"
