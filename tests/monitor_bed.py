@@ -13,10 +13,12 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 from cgroup_hybrid import crun_cgroups
+from crio.base.process import DEFAULT_ENV
 from crio.conmon.client import ZygoteClient
 from crio.conmon.spec import MonitorSpec
 from crio.conmon.watch import Monitor
 from crio.linux.cgroup import detect
+from crio.linux.mount import unmount_below
 from oci_bundle import make_bundle
 
 
@@ -48,12 +50,18 @@ class Bed:
         os.mkdir(self.exits)
 
     @property
+    def env(self) -> dict[str, str]:
+        """A runtime that is killed leaves what it makes for its protection here, and not in /tmp."""
+        return {**DEFAULT_ENV, "_LIBCONTAINER_STATEDIR": self.directory}
+
+    @property
     def root(self) -> str:
         return f"{self.directory}/{os.path.basename(self.runtime)}"
 
     def spec(self, args: Sequence[str], *, bundle_options: dict[str, Any] | None = None, **options: Any) -> MonitorSpec:
         container_id = f"t{secrets.token_hex(8)}"
         options.setdefault("log_path", f"{self.directory}/{container_id}.log")
+        options.setdefault("env", self.env)
         terminal = bool(options.get("terminal", False))
         bundle = make_bundle(
             f"{self.directory}/{container_id}",
@@ -141,6 +149,7 @@ async def monitor_bed(rootfs: str, cgroups: str) -> AsyncIterator[Bed]:
     finally:
         await bed.clean_up()
         await zygote.stop()
+        unmount_below(directory)
         shutil.rmtree(directory)
 
 

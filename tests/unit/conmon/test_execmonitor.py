@@ -33,6 +33,7 @@ def _spec(bed: Bed, monitor: Monitor, args: list[str], *, terminal: bool) -> Exe
         pid_file=f"{stem}.pid",
         directory=monitor.bundle,
         terminal=terminal,
+        env=bed.env,
     )
 
 

@@ -37,6 +37,7 @@ class Snapshot:
     sockets: frozenset[str]
     rules: frozenset[str]
     files: frozenset[str]
+    temporary: frozenset[str]
 
     @classmethod
     def take(cls, directories: Iterable[str] = ()) -> Snapshot:
@@ -50,6 +51,7 @@ class Snapshot:
             sockets=frozenset(_sockets()),
             rules=frozenset(_rules()),
             files=frozenset(path for directory in directories for path in files_below(directory)),
+            temporary=frozenset(_temporary()),
         )
 
     def count(self, kind: str) -> int:
@@ -189,6 +191,11 @@ def _rules() -> Iterator[str]:
                 # A counter at a chain's head changes all the time.
                 context = line.split(" [")[0]
                 yield f"{argv[0]}: {context}"
+
+
+def _temporary() -> Iterator[str]:
+    """What crun and runc mount themselves upon for their protection, for a moment unless they are killed."""
+    return (f"/tmp/{name}" for name in _names("/tmp") if name.startswith(("crun.", "runc.")))
 
 
 def files_below(directory: str) -> Iterator[str]:

@@ -155,6 +155,16 @@ def test_files(tmp_path: Path) -> None:
     assert list(files_below(str(tmp_path / "none"))) == []
 
 
+def test_what_a_killed_runtime_left() -> None:
+    path = Path(f"/tmp/crun.{WORD}")
+    path.touch()
+    try:
+        assert found_while("temporary") == [str(path)]
+    finally:
+        path.unlink()
+    assert found_while("temporary") == []
+
+
 def test_what_was_there_before_is_not_new() -> None:
     snapshot = Snapshot.take()
     assert new_things(snapshot, snapshot) == {}
