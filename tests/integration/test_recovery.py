@@ -15,6 +15,7 @@ import pytest
 
 from crio.api.runtime.v1 import api_pb2 as pb
 from crio.base.errors import Code, CrioError
+from crio.conmon.launch import parent_of
 from crio.linux.cgroup import detect
 from crio.linux.mount import mount
 from crio.linux.pidfd import process_alive
@@ -377,6 +378,26 @@ async def test_who_starts_what_was_stopped_does_not_join_the_start_that_was_over
         await starting
     status = await node.status(container)
     assert (status.state, status.exit_code) == (pb.CONTAINER_EXITED, 137)
+
+
+@pytest.mark.parametrize("node", ["crun"], indirect=True)
+async def test_a_monitor_that_dies_in_a_create_is_replaced_and_what_it_ran_is_ended(node: Node) -> None:
+    begun, go = await start_with_held_back(node, "create")
+    pod_config = node.host_network(node.pod_config())
+    pod = await node.run_pod(pod_config)
+    creating = asyncio.create_task(node.create(pod, node.container_config(["sleep", "1000"]), pod_config))
+    await until("it is held back", lambda: begun.exists() and begun.read_text())
+    first = int(begun.read_text())
+    os.kill(parent_of(parent_of(first)), signal.SIGKILL)
+    await until("there is another", lambda: begun.read_text().strip() not in ("", str(first)))
+    await until("the first is gone", lambda: not process_alive(first, 0))
+    go.touch()
+    container = await creating
+    await node.start_container(container)
+    assert (await node.exec(container, "echo", "hello")).stdout == b"hello\n"
+    await node.remove_pod(pod)
+    assert groups_of(pod, container) == []
+    assert os.listdir(node.root / "run-crun") == []
 
 
 @pytest.mark.parametrize("node", ["crun"], indirect=True)

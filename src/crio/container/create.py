@@ -52,6 +52,7 @@ from crio.image.restore import with_restore
 from crio.image.service import ImageService
 from crio.linux.cgroup import CgroupFs
 from crio.linux.pidfd import kill_process, start_time
+from crio.linux.process_tree import kill_tree, processes_called
 from crio.runtime.driver import OciRuntime
 from crio.runtime.handlers import Runtimes
 from crio.sandbox import linked_logs
@@ -138,7 +139,7 @@ class ContainerMaker:
     ) -> tuple[Container, Monitor]:
         """A container in state CREATED with its monitor. Whatever fails, nothing of it is left."""
         self.cgroups.expect_move()
-        check_same(sandbox.id_maps, config.linux.security_context.namespace_options)
+        check_same(sandbox.options, config.linux.security_context.namespace_options)
         image = self._images.resolve(config.image.image)
         if isinstance(image, ArtifactInfo):
             raise InvalidArgument(f"cannot run {config.image.image[:300]}: it is an OCI artifact; mount it as a volume")
@@ -252,6 +253,7 @@ class ContainerMaker:
             except MonitorGone as error:
                 why = error.message
                 log.warning("container %s is created again, its monitor ended early: %s", container.short_id, why)
+                await asyncio.to_thread(_end_create, runtime.path, container.id)
                 await runtime.delete(container.id, force=True)
                 return await self._zygote.create(spec, program=program)
 
@@ -480,6 +482,12 @@ def _image_name(config: pb.ContainerConfig, image: ImageInfo) -> str:
     if config.image.user_specified_image:
         return config.image.user_specified_image
     return image.repo_tags[0] if image.repo_tags else config.image.image
+
+
+def _end_create(runtime: str, container_id: str) -> None:
+    """End what a killed monitor has left running: it would go on beside the next attempt."""
+    for pid in processes_called(runtime, "create", container_id):
+        kill_tree(pid)
 
 
 def _unlink(path: str) -> None:

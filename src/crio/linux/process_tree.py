@@ -12,6 +12,7 @@ import msgspec
 from crio.linux.pidfd import kill_process
 
 _MOST_ROUNDS = 64
+_MOST_READ = 1 << 17
 
 
 class _Process(msgspec.Struct, frozen=True):
@@ -40,6 +41,17 @@ def kill_tree(pid: int) -> int:
             kill_process(process.pid, process.started, signal.SIGSTOP)
             stopped[process.pid] = process.started
     return sum(kill_process(number, started) for number, started in stopped.items())
+
+
+def processes_called(*arguments: str) -> list[int]:
+    """The pids of those that have all these arguments on their command line. Not for the event loop, as `kill_tree`."""
+    wanted = set(map(os.fsencode, arguments))
+    found = []
+    for process in _processes():
+        with contextlib.suppress(OSError), open(f"/proc/{process.pid}/cmdline", "rb") as file:
+            if not process.dead and wanted.issubset(file.read(_MOST_READ).split(b"\0")):
+                found.append(process.pid)
+    return found
 
 
 def _tree(pid: int) -> list[_Process]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from crio.linux.process_tree import kill_tree
+from crio.linux.process_tree import kill_tree, processes_called
 
 SLEEP = "sleep 4567"
 
@@ -106,3 +106,16 @@ def test_no_process_is_no_error() -> None:
     assert kill_tree(child.pid) == 0
     assert kill_tree(0) == 0
     assert kill_tree(1) == 0
+
+
+def test_processes_by_their_arguments() -> None:
+    mark = f"{os.getpid()}-{time.monotonic_ns()}"
+    with subprocess.Popen(["sh", "-c", "read x", "name", mark], stdin=subprocess.PIPE) as child:
+        # It may not be that program yet.
+        deadline = time.monotonic() + 60
+        while processes_called("read x", mark) != [child.pid]:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        assert processes_called(mark, "other") == []
+        child.kill()
+    assert processes_called(mark) == []
