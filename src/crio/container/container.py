@@ -50,8 +50,8 @@ class Container:
         self.execs_refused = False
         """Set once a stop kills: a new exec would only be killed as well, and a start that is under way has lost."""
         self.lock = asyncio.Lock()
-        self.listed = b""
-        """What lists tell of it, encoded, without its state: nothing else of that changes. Kept by cri/encode.py."""
+        self.listed: tuple[int, bytes] = (-1, b"")
+        """What lists tell of it in this state, encoded: nothing else of that changes. Kept by cri/encode.py."""
 
     @property
     def id(self) -> ContainerId:

@@ -3,32 +3,35 @@
 from __future__ import annotations
 
 from crio.api.runtime.v1 import api_pb2 as pb
-from crio.base.protobuf import number_field
+from crio.base.protobuf import field
 from crio.container.container import Container
 from crio.image.records import ImageInfo
 from crio.sandbox.sandbox import Sandbox
 
-_STATES_OF_PODS = {state: number_field(3, state) for state in pb.PodSandboxState.values()}
-_STATES_OF_CONTAINERS = {int(state): number_field(6, state) for state in pb.ContainerState.values()}
+_ITEMS = 1
+"""The field of the items, in the answers of all List and Stream calls."""
 
 
 def sandbox_state(sandbox: Sandbox) -> pb.PodSandboxState.ValueType:
     return pb.SANDBOX_READY if sandbox.ready else pb.SANDBOX_NOTREADY
 
 
-def sandbox(item: Sandbox) -> bytes:
-    """The short form, for lists: an encoded PodSandbox."""
-    if not item.listed:
+def listed_sandbox(item: Sandbox) -> bytes:
+    """The short form, as the field of a list's answer that has the items."""
+    state = sandbox_state(item)
+    if item.listed[0] != state:
         config = item.config
-        item.listed = pb.PodSandbox(
+        message = pb.PodSandbox(
             id=item.id,
             metadata=config.metadata,
+            state=state,
             created_at=item.record.created_at,
             labels=config.labels,
             annotations=config.annotations,
             runtime_handler=item.record.runtime_handler,
-        ).SerializeToString()
-    return item.listed + _STATES_OF_PODS[sandbox_state(item)]
+        )
+        item.listed = (state, field(_ITEMS, message.SerializeToString()))
+    return item.listed[1]
 
 
 def sandbox_status(item: Sandbox) -> pb.PodSandboxStatus:
@@ -50,22 +53,25 @@ def sandbox_status(item: Sandbox) -> pb.PodSandboxStatus:
     )
 
 
-def container(item: Container) -> bytes:
-    """The short form, for lists: an encoded Container."""
-    if not item.listed:
+def listed_container(item: Container) -> bytes:
+    """The short form, as the field of a list's answer that has the items."""
+    state = item.state
+    if item.listed[0] != state:
         config, record = item.config, item.record
-        item.listed = pb.Container(
+        message = pb.Container(
             id=item.id,
             pod_sandbox_id=record.sandbox_id,
             metadata=config.metadata,
             image=_image_spec(item),
             image_ref=record.image_digest,
             image_id=record.image_id,
+            state=pb.ContainerState.ValueType(state),
             created_at=record.created_at,
             labels=config.labels,
             annotations=config.annotations,
-        ).SerializeToString()
-    return item.listed + _STATES_OF_CONTAINERS[item.state]
+        )
+        item.listed = (state, field(_ITEMS, message.SerializeToString()))
+    return item.listed[1]
 
 
 def container_status(item: Container) -> pb.ContainerStatus:

@@ -30,8 +30,8 @@ class Sandbox:
         self.stopping = record.stopping
         """Set as soon as a stop begins: no container may be created any more."""
         self.lock = asyncio.Lock()
-        self.listed = b""
-        """What lists tell of it, encoded, without its state: nothing else of that changes. Kept by cri/encode.py."""
+        self.listed: tuple[int, bytes] = (-1, b"")
+        """What lists tell of it in this state, encoded: nothing else of that changes. Kept by cri/encode.py."""
         self.creates = 0
         """How many containers are being created in it."""
         self.quiet = asyncio.Event()

@@ -27,9 +27,13 @@ def make_image(user: str = "1000:5", repo_digests: tuple[str, ...] = ("q.io/a@sh
     )
 
 
+ENDED = ExitRecord(0, finished_at_ns=99)
+
+
 def test_a_ready_sandbox() -> None:
     item = make_sandbox(1, labels={"app": "web"}, ips=["10.0.0.2", "fd00::2"], runtime_handler="runc")
-    short, status = pb.PodSandbox.FromString(encode.sandbox(item)), encode.sandbox_status(item)
+    (short,) = pb.ListPodSandboxResponse.FromString(encode.listed_sandbox(item)).items
+    status = encode.sandbox_status(item)
     assert (short.id, short.state, short.created_at) == ("01" * 32, pb.SANDBOX_READY, 1001)
     assert (short.metadata.name, dict(short.labels), short.runtime_handler) == ("pod1", {"app": "web"}, "runc")
     assert dict(status.annotations) == {"note": "kept"}
@@ -73,9 +77,30 @@ def test_an_ended_container() -> None:
 
 
 def test_a_container_in_a_list() -> None:
-    short = pb.Container.FromString(encode.container(make_container(0xC1, 7, started_at=50)))
+    item = make_container(0xC1, 7, started_at=50)
+    (short,) = pb.ListContainersResponse.FromString(encode.listed_container(item)).containers
     assert (short.id, short.pod_sandbox_id, short.state) == ("c1" * 32, "07" * 32, pb.CONTAINER_RUNNING)
     assert short.metadata.name == f"c{0xC1}"
+
+
+def test_a_list_tells_the_state_of_now() -> None:
+    item, pod = make_container(0xC1), make_sandbox(1)
+
+    def told() -> list[int]:
+        field = encode.listed_container(item)
+        assert encode.listed_container(item) is field
+        return [short.state for short in pb.ListContainersResponse.FromString(field).containers]
+
+    assert told() == [pb.CONTAINER_CREATED]
+    item.record.started_at = 5
+    assert told() == [pb.CONTAINER_RUNNING]
+    item.exit = ENDED
+    assert told() == [pb.CONTAINER_EXITED]
+    before = encode.listed_sandbox(pod)
+    assert encode.listed_sandbox(pod) is before
+    pod.record.stopped_at = 7
+    (stopped,) = pb.ListPodSandboxResponse.FromString(encode.listed_sandbox(pod)).items
+    assert stopped.state == pb.SANDBOX_NOTREADY
 
 
 def test_an_image() -> None:
