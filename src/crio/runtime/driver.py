@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import logging
 import os
+import shutil
 import time
 from collections.abc import Callable, Sequence
 
@@ -13,6 +16,7 @@ from crio.base.errors import Internal
 from crio.base.jsontext import UNREADABLE
 from crio.base.process import Completed, ProcessTimeout, run
 from crio.conmon.errors import RuntimeFailed, RuntimeTimeout, sentence
+from crio.linux.mount import MNT_DETACH, UMOUNT_NOFOLLOW, umount, unmount_below
 from crio.runtime.features import Features, known_of_crun, parse_features
 from crio.runtime.program import Program
 
@@ -76,7 +80,13 @@ class OciRuntime:
 
     async def delete(self, container_id: str, *, force: bool = False) -> None:
         """Forget the container, and with `force` end it first. One that the runtime does not know is fine then."""
+        state = os.path.join(self.root, container_id)
+        if force and self.root:
+            _unmount_protections(state)
         await self._call("delete", *(["--force"] if force else []), container_id)
+        if force and self.root and os.path.isdir(state):
+            # What was begun when the runtime was killed, and has no record of its own yet.
+            await asyncio.to_thread(_remove_state, state)
 
     async def pause(self, container_id: str) -> None:
         await self._call("pause", container_id)
@@ -159,6 +169,19 @@ class OciRuntime:
         if failed:
             raise RuntimeFailed(what, self.name, sentence(done.stderr.decode("utf-8", "replace")))
         return done
+
+
+def _unmount_protections(state: str) -> None:
+    """runc 1.1 mounts itself upon a file in its state directory for a moment. Killed then, it cannot remove that."""
+    with contextlib.suppress(OSError):
+        for name in os.listdir(state):
+            if name.startswith("runc."):
+                umount(os.path.join(state, name), MNT_DETACH | UMOUNT_NOFOLLOW)
+
+
+def _remove_state(state: str) -> None:
+    unmount_below(state)
+    shutil.rmtree(state, ignore_errors=True)
 
 
 class _State(msgspec.Struct):

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from crio.conmon.errors import RuntimeFailed
+from crio.linux.mount import bind, mounts_below
 from crio.runtime.driver import OciRuntime
 from monitor_bed import Bed
 
@@ -47,6 +48,20 @@ async def test_forced_deletion_ends_the_container_and_may_be_repeated(bed: Bed, 
     await runtime.delete(monitor.id, force=True)
     assert (await monitor.wait()).signal == signal.SIGKILL
     await runtime.delete(monitor.id, force=True)
+
+
+@pytest.mark.parametrize("name", PATHS)
+async def test_forced_deletion_takes_what_a_killed_create_has_left(bed: Bed, name: str) -> None:
+    runtime = _runtime(bed, name)
+    state = Path(bed.root) / ("d" * 64)
+    state.mkdir(parents=True)
+    (state / "exec.fifo").touch()
+    mounted = state / "runc.XYZabc"
+    mounted.touch()
+    bind(PATHS[name], str(mounted))
+    await runtime.delete("d" * 64, force=True)
+    assert not state.exists()
+    assert not mounts_below(str(state))
 
 
 @pytest.mark.parametrize("name", PATHS)
