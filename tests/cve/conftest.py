@@ -43,8 +43,8 @@ def shared() -> Iterator[Shared]:
                 node = Node(directory / "node")
                 text = f'[[registry]]\nlocation = "{registry.host}"\ninsecure = true\n'
                 (node.root / "registries.conf").write_text(text)
-                asyncio.run(_start(node))
                 try:
+                    asyncio.run(_start(node))
                     yield from _attacked(Shared(node.endpoint, registry, directory, own=True))
                     assert asyncio.run(node.stop()) == 0
                 finally:
@@ -69,8 +69,8 @@ def _attacked(shared: Shared) -> Iterator[Shared]:
             asyncio.run(clean_up(shared))
         finally:
             groups = detect()
-            groups.kill(shared.parent)
-            groups.remove(shared.parent)
+            groups.kill(shared.parent, timeout=60)
+            groups.remove(shared.parent, timeout=60)
 
 
 @pytest.fixture
@@ -78,8 +78,10 @@ async def target(shared: Shared) -> AsyncIterator[Target]:
     """The daemon; after the attack it must still answer."""
     target = Target(shared)
     yield target
-    assert await target.alive()
-    await target.client.close()
+    try:
+        assert await target.alive()
+    finally:
+        await target.client.close()
 
 
 @pytest.fixture

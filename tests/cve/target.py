@@ -25,7 +25,7 @@ from cve.registry import Registry
 Response = TypeVar("Response", bound=Message)
 
 LABEL = "crio-cve-suite"
-_PATIENCE = 30.0
+_PATIENCE = 60.0
 
 
 @dataclass
@@ -81,7 +81,7 @@ class Target:
     def threads(self) -> int:
         return len(os.listdir(f"/proc/{self.pid}/task"))
 
-    async def wait_for(self, condition: Callable[[], bool], seconds: float = 10.0) -> bool:
+    async def wait_for(self, condition: Callable[[], bool], seconds: float = _PATIENCE) -> bool:
         """Whether it became true in time."""
         end = time.monotonic() + seconds
         while not condition():
@@ -92,13 +92,13 @@ class Target:
 
     # Calls
 
-    async def call(self, method: str, request: Message, response: type[Response], timeout: float = 60.0) -> Response:
+    async def call(self, method: str, request: Message, response: type[Response], timeout: float = 120.0) -> Response:
         service = "ImageService" if "Image" in method else "RuntimeService"
         return await self.client.unary(f"/runtime.v1.{service}/{method}", request, response, timeout)
 
     async def alive(self) -> bool:
         """Whether the daemon answers."""
-        answer = await self.call("Version", pb.VersionRequest(), pb.VersionResponse, 10.0)
+        answer = await self.call("Version", pb.VersionRequest(), pb.VersionResponse)
         return bool(answer.runtime_name)
 
     # Images
@@ -196,7 +196,7 @@ class Target:
         assert isinstance(found, dict)
         return found
 
-    async def exec(self, container: str, *command: str, timeout: int = 20) -> pb.ExecSyncResponse:
+    async def exec(self, container: str, *command: str, timeout: int = 60) -> pb.ExecSyncResponse:
         request = pb.ExecSyncRequest(container_id=container, cmd=command, timeout=timeout)
         return await self.call("ExecSync", request, pb.ExecSyncResponse)
 

@@ -19,7 +19,7 @@ from cve.layers import accounts, entry, hardlink, symlink, tar
 from cve.target import Shared, Target
 from cve.test_containerd import _unpacked
 from cve.test_crio import MIB, SECRET, capability_sets
-from node import Node
+from node import Node, running
 
 
 async def test_cve_2020_1702_huge_configuration(target: Target) -> None:
@@ -62,15 +62,9 @@ async def test_cve_2021_20206_plugin_type_with_a_path(target: Target, shared: Sh
     evil.chmod(0o755)
     conflist = {"cniVersion": "1.0.0", "name": "evil", "plugins": [{"type": f"../../../../../../../..{evil}"}]}
     (node.root / "net.d" / "10-test.conflist").write_text(json.dumps(conflist))
-    await node.start()
-    try:
+    async with running(node):
         with pytest.raises(CrioError):
             await node.run_pod(node.pod_config())
-        assert await node.stop() == 0
-    finally:
-        if node.process is not None and node.process.poll() is None:
-            node.kill()
-        node.remove_files()
 
 
 async def test_cve_2021_20291_malformed_layer(target: Target) -> None:
@@ -234,9 +228,9 @@ async def test_runc_cve_2024_21626_working_directory(target: Target) -> None:
     for number in range(3, 16):
         for directory in (f"/proc/self/fd/{number}", f"/link/{number}"):
             image = await target.image(tar([symlink("link", "/proc/self/fd")]), run={"WorkingDir": directory})
-            outcome = await target.run(
-                "ls ../../../../../..; cat ../../../../../etc/hostname /proc/self/cwd/../x", image
-            )
+            # stdout and stderr are two pipes: which of them is logged first is chance.
+            command = "ls ../../../../../..; exec 2>&1; cat ../../../../../etc/hostname /proc/self/cwd/../x"
+            outcome = await target.run(command, image)
             if outcome.refused:
                 break
             assert outcome.output.splitlines()[0] == inside.output.splitlines()[0]
