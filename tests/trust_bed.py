@@ -31,7 +31,7 @@ def run(*argv: str, env: dict[str, str] | None = None) -> str:
 
 
 class Gpg:
-    """A GnuPG home with one key. `close` ends the agent that gpg starts."""
+    """A GnuPG home with one key. `close` ends its agent."""
 
     def __init__(
         self, home: Path, email: str = "test@example.com", kind: str = "ed25519", expire: str = "never"
@@ -39,6 +39,8 @@ class Gpg:
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.home = str(home)
         self.email = email
+        # gpg, which would start it, gives up after 5 s.
+        run("gpg-agent", "--homedir", self.home, "--quiet", "--daemon")
         self._gpg("--quick-generate-key", f"Test <{email}>", kind, "sign", expire)
         listed = self._gpg("--with-colons", "--list-keys", email)
         self.fingerprint = next(line.split(":")[9] for line in listed.splitlines() if line.startswith("fpr"))

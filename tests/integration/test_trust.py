@@ -21,7 +21,7 @@ import trust_bed as bed
 from crio.api.runtime.v1 import api_pb2 as pb
 from crio.rpc.status import RpcError
 from crio.spec import oci_image
-from node import Node
+from node import Node, running
 from registry_server import RunningRegistry, registry
 from trust_bed import Gpg
 
@@ -151,15 +151,8 @@ class Bed:
 async def trust(scratch: Path, layout: str) -> AsyncIterator[Bed]:
     with registry(str(scratch / "registry")) as server:
         made = Bed(scratch, server, layout)
-        await made.node.start()
-        try:
+        async with running(made.node):
             yield made
-            await made.node.remove_all_pods()
-            assert await made.node.stop() == 0
-        finally:
-            if made.node.process is not None and made.node.process.poll() is None:
-                made.node.kill()
-            made.node.remove_files()
 
 
 @pytest.fixture
