@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _DEFAULT_SIGNALS = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 """Ignored in a monitor; that would be inherited by the container."""
 _MAX_PID_FILE = 32
+_MAX_ERROR = 16 * 1024
 CONSOLE_PLACEHOLDER = "{console}"
 """The argument of the runtime in whose place the path of the console socket is put."""
 
@@ -200,18 +201,18 @@ def join_cgroups(directories: Sequence[str], pid: int) -> None:
             os.close(fd)
 
 
-def read_error(fd: int, limit: int = 16 * 1024) -> str:
-    """What the runtime has written into its stderr until now, at most the last `limit` bytes. Does not wait."""
+def read_error(fd: int) -> str:
+    """What the runtime has written into its stderr until now, at most the last 16 KiB. Does not wait."""
     os.set_blocking(fd, False)
     text = b""
     for _ in range(64):
         try:
-            data = os.read(fd, limit)
+            data = os.read(fd, _MAX_ERROR)
         except BlockingIOError:
             break
         if not data:
             break
-        text = (text + data)[-limit:]
+        text = (text + data)[-_MAX_ERROR:]
     return text.decode("utf-8", "replace")
 
 

@@ -20,7 +20,7 @@ _MAX_FILE = 16 * 1024
 _RECHECKS = 20
 
 
-def find_memory_cgroup(pid: int, root: str = CGROUP_ROOT) -> str:
+def find_memory_cgroup(pid: int) -> str:
     """The directory of the cgroup that accounts for the process's memory, or "" if there is none."""
     try:
         with open(f"/proc/{pid}/cgroup", "rb", buffering=0) as file:
@@ -32,10 +32,10 @@ def find_memory_cgroup(pid: int, root: str = CGROUP_ROOT) -> str:
         _, _, rest = line.partition(":")
         controllers, _, path = rest.partition(":")
         if "memory" in controllers.split(","):
-            return f"{root}/memory{path}"
+            return f"{CGROUP_ROOT}/memory{path}"
         if not controllers:
             unified = path
-    return f"{root}{unified}" if unified else ""
+    return f"{CGROUP_ROOT}{unified}" if unified else ""
 
 
 def arm(directory: str, event: int) -> tuple[int, str]:

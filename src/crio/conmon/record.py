@@ -38,22 +38,22 @@ def json_object(fields: dict[str, int | bool | str]) -> bytes:
     return ("{" + ", ".join(items) + "}\n").encode("utf-8", "replace")
 
 
-def replace_file(path: str, data: bytes, mode: int = 0o600) -> None:
-    """Write a small file by rename. The monitor is the only writer of its files, so the temporary name is fixed."""
-    temporary = _write_beside(path, data, mode)
+def replace_file(path: str, data: bytes) -> None:
+    """Write a small file (0600) by rename. The temporary name is fixed: only the monitor writes its files."""
+    temporary = _write_beside(path, data)
     os.rename(temporary, path)
 
 
 def reserve_file(path: str) -> None:
     """Take the space for a later `replace_file`, which then succeeds on a full file system, too. OSError."""
-    _write_beside(path, b" " * _RESERVED, 0o600)
+    _write_beside(path, b" " * _RESERVED)
 
 
-def _write_beside(path: str, data: bytes, mode: int) -> str:
+def _write_beside(path: str, data: bytes) -> str:
     directory, name = os.path.split(path)
     temporary = f"{directory}/.{name}.tmp"
     # What is there is written over, and cut only then: so its space is not given away.
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         os.write(fd, data)
         os.ftruncate(fd, len(data))

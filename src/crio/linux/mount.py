@@ -36,21 +36,19 @@ MNT_DETACH = 2
 UMOUNT_NOFOLLOW = 8
 
 AT_FDCWD = -100
-AT_EMPTY_PATH = 0x1000
-AT_RECURSIVE = 0x8000
+_AT_EMPTY_PATH = 0x1000
+_AT_RECURSIVE = 0x8000
 AT_SYMLINK_NOFOLLOW = 0x100
 
-OPEN_TREE_CLONE = 1
-OPEN_TREE_CLOEXEC = os.O_CLOEXEC
+_OPEN_TREE_CLONE = 1
 
-MOVE_MOUNT_F_EMPTY_PATH = 0x4
-MOVE_MOUNT_T_EMPTY_PATH = 0x40
+_MOVE_MOUNT_F_EMPTY_PATH = 0x4
 
 _MOUNT_ATTR_RDONLY = 0x1
 _MOUNT_ATTR_IDMAP = 0x100000
 
-FSOPEN_CLOEXEC = 1
-FSMOUNT_CLOEXEC = 1
+_FSOPEN_CLOEXEC = 1
+_FSMOUNT_CLOEXEC = 1
 
 _OPEN_TREE, _MOVE_MOUNT, _FSOPEN, _FSCONFIG, _FSMOUNT, _MOUNT_SETATTR = 428, 429, 430, 431, 432, 442
 _FSCONFIG_SET_FLAG, _FSCONFIG_SET_STRING, _FSCONFIG_CMD_CREATE = 0, 1, 6
@@ -110,68 +108,55 @@ def make_rshared(target: str) -> None:
     set_propagation(target, MS_SHARED, recursive=True)
 
 
-def open_tree(dir_fd: int, path: str, flags: int = OPEN_TREE_CLOEXEC) -> int:
-    """open_tree(2), Linux 5.2: a descriptor of a mount; with OPEN_TREE_CLONE of a detached copy (AT_RECURSIVE: a tree).
+def open_tree(path: str, *, recursive: bool = False) -> int:
+    """open_tree(2), Linux 5.2: a detached copy of the mount at `path`, with `recursive` of all that is mounted below.
 
-    The caller closes it; a detached copy that was not moved into place vanishes then.
+    The caller closes the descriptor; a copy that was not moved into place vanishes then.
     """
-    return _at(_OPEN_TREE, dir_fd, path, flags)
+    flags = _OPEN_TREE_CLONE | os.O_CLOEXEC | (_AT_RECURSIVE if recursive else 0)
+    result = libc.syscall(
+        ctypes.c_long(_OPEN_TREE), ctypes.c_long(AT_FDCWD), ctypes.c_char_p(os.fsencode(path)), ctypes.c_ulong(flags)
+    )
+    return check(int(result), path)
 
 
-def move_mount(from_fd: int, from_path: str, to_fd: int, to_path: str, flags: int = 0) -> None:
-    """move_mount(2), Linux 5.2: attach a detached mount or move an attached one. An empty path means the descriptor."""
-    flags |= (0 if from_path else MOVE_MOUNT_F_EMPTY_PATH) | (0 if to_path else MOVE_MOUNT_T_EMPTY_PATH)
+def move_mount(mount_fd: int, target: str) -> None:
+    """move_mount(2), Linux 5.2: attach a detached mount."""
     result = libc.syscall(
         ctypes.c_long(_MOVE_MOUNT),
-        ctypes.c_long(from_fd),
-        ctypes.c_char_p(os.fsencode(from_path)),
-        ctypes.c_long(to_fd),
-        ctypes.c_char_p(os.fsencode(to_path)),
-        ctypes.c_ulong(flags),
+        ctypes.c_long(mount_fd),
+        ctypes.c_char_p(b""),
+        ctypes.c_long(AT_FDCWD),
+        ctypes.c_char_p(os.fsencode(target)),
+        ctypes.c_ulong(_MOVE_MOUNT_F_EMPTY_PATH),
     )
-    check(int(result), from_path or f"fd {from_fd}", to_path or f"fd {to_fd}")
+    check(int(result), f"fd {mount_fd}", target)
 
 
-def mount_setattr(dir_fd: int, path: str, *, userns_fd: int, recursive: bool = False) -> None:
-    """mount_setattr(2), Linux 5.12: map owners as in the user namespace `userns_fd`, for a whole tree if `recursive`.
-
-    The mount must be detached (`open_tree` with OPEN_TREE_CLONE). An empty path means the descriptor itself.
-    """
-    _set_attributes(dir_fd, path, _MountAttr(attr_set=_MOUNT_ATTR_IDMAP, userns_fd=userns_fd), recursive=recursive)
+def mount_setattr(mount_fd: int, *, userns_fd: int) -> None:
+    """mount_setattr(2), Linux 5.12: map the owners of a detached mount as in the user namespace `userns_fd`."""
+    _set_attributes(mount_fd, _MountAttr(attr_set=_MOUNT_ATTR_IDMAP, userns_fd=userns_fd))
 
 
-def _set_attributes(dir_fd: int, path: str, attributes: _MountAttr, *, recursive: bool = False) -> None:
-    flags = (AT_RECURSIVE if recursive else 0) | (0 if path else AT_EMPTY_PATH)
+def _set_attributes(mount_fd: int, attributes: _MountAttr) -> None:
     result = libc.syscall(
         ctypes.c_long(_MOUNT_SETATTR),
-        ctypes.c_long(dir_fd),
-        ctypes.c_char_p(os.fsencode(path)),
-        ctypes.c_ulong(flags),
+        ctypes.c_long(mount_fd),
+        ctypes.c_char_p(b""),
+        ctypes.c_ulong(_AT_EMPTY_PATH),
         ctypes.byref(attributes),
         ctypes.c_size_t(ctypes.sizeof(attributes)),
     )
-    check(int(result), path or f"fd {dir_fd}")
+    check(int(result), f"fd {mount_fd}")
 
 
 def has_mount_setattr() -> bool:
     """Whether the kernel can map owners and make whole trees read-only (Linux 5.12)."""
     try:
-        mount_setattr(-1, "", userns_fd=-1)
+        mount_setattr(-1, userns_fd=-1)
     except OSError as error:
         return error.errno != errno.ENOSYS
     return True
-
-
-def clone_tree_idmapped(path: str, userns_fd: int, *, recursive: bool = False) -> int:
-    """A detached copy of the mount at `path` whose owners are mapped as in the user namespace `userns_fd`."""
-    flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | (AT_RECURSIVE if recursive else 0)
-    tree = open_tree(AT_FDCWD, path, flags)
-    try:
-        mount_setattr(tree, "", userns_fd=userns_fd, recursive=recursive)
-    except BaseException:
-        os.close(tree)
-        raise
-    return tree
 
 
 def clone_read_only(path: str) -> int:
@@ -179,18 +164,18 @@ def clone_read_only(path: str) -> int:
 
     It is in no namespace, so it vanishes with its last descriptor and the last process that runs from it. Linux 5.12.
     """
-    tree = open_tree(AT_FDCWD, path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC)
+    tree = open_tree(path)
     try:
-        _set_attributes(tree, "", _MountAttr(attr_set=_MOUNT_ATTR_RDONLY))
+        _set_attributes(tree, _MountAttr(attr_set=_MOUNT_ATTR_RDONLY))
     except BaseException:
         os.close(tree)
         raise
     return tree
 
 
-def fsopen(fstype: str, flags: int = FSOPEN_CLOEXEC) -> int:
+def fsopen(fstype: str) -> int:
     """fsopen(2), Linux 5.2: a context in which a file system is configured. The caller closes it."""
-    return syscall(_FSOPEN, ctypes.c_char_p(fstype.encode()), ctypes.c_ulong(flags))
+    return syscall(_FSOPEN, ctypes.c_char_p(fstype.encode()), ctypes.c_ulong(_FSOPEN_CLOEXEC))
 
 
 def fsconfig_set(context_fd: int, key: str, value: str | None = None) -> None:
@@ -206,10 +191,10 @@ def fsconfig_create(context_fd: int) -> None:
 
 def fsmount(context_fd: int, attributes: int = 0) -> int:
     """fsmount(2): a detached mount of the file system that was made; attach it with `move_mount`, then close it."""
-    return syscall(_FSMOUNT, ctypes.c_long(context_fd), ctypes.c_ulong(FSMOUNT_CLOEXEC), ctypes.c_ulong(attributes))
+    return syscall(_FSMOUNT, ctypes.c_long(context_fd), ctypes.c_ulong(_FSMOUNT_CLOEXEC), ctypes.c_ulong(attributes))
 
 
-def is_mount_point(path: str, *, dir_fd: int = AT_FDCWD) -> bool:
+def is_mount_point(path: str) -> bool:
     """Whether something is mounted exactly at `path`, bind mounts of files included. False if it does not exist.
 
     One statx(2) (Linux 5.8); never follows a final symlink, never triggers an automount.
@@ -217,7 +202,7 @@ def is_mount_point(path: str, *, dir_fd: int = AT_FDCWD) -> bool:
     buffer = ctypes.create_string_buffer(256)
     flags = AT_SYMLINK_NOFOLLOW | _AT_NO_AUTOMOUNT
     try:
-        check(libc.statx(dir_fd, os.fsencode(path), flags, 0, buffer), path)
+        check(libc.statx(AT_FDCWD, os.fsencode(path), flags, 0, buffer), path)
     except (FileNotFoundError, NotADirectoryError):
         return False
     attributes = int.from_bytes(buffer.raw[8:16], "little")
@@ -264,12 +249,12 @@ def parse_mountinfo_line(line: str) -> MountInfo:
     )
 
 
-def mounts(pid: int | str = "self") -> Iterator[MountInfo]:
-    """Every mount that a process sees, in the kernel's order: a later one on the same point hides an earlier one.
+def mounts() -> Iterator[MountInfo]:
+    """Every mount that this process sees, in the kernel's order: a later one on the same point hides an earlier one.
 
-    Raises OSError if the process is gone, ResourceExhausted beyond MAX_MOUNTINFO bytes.
+    Raises OSError, and ResourceExhausted beyond MAX_MOUNTINFO bytes.
     """
-    path = f"/proc/{pid}/mountinfo"
+    path = "/proc/self/mountinfo"
     size = 0
     with open(path, "rb", buffering=1 << 16) as table:
         while line := table.readline(MAX_MOUNTINFO):
@@ -309,15 +294,6 @@ def _unescape(text: str) -> str:
     if "\\" not in text:
         return text
     return os.fsdecode(_ESCAPE.sub(lambda match: bytes([int(match[1], 8) & 0xFF]), os.fsencode(text)))
-
-
-def _at(number: int, dir_fd: int, path: str, flags: int) -> int:
-    if not path:
-        flags |= AT_EMPTY_PATH
-    result = libc.syscall(
-        ctypes.c_long(number), ctypes.c_long(dir_fd), ctypes.c_char_p(os.fsencode(path)), ctypes.c_ulong(flags)
-    )
-    return check(int(result), path or f"fd {dir_fd}")
 
 
 def _fsconfig(context_fd: int, command: int, key: str | None, value: bytes | None) -> None:

@@ -93,17 +93,15 @@ def payload(base: int, offset: int, length: int, register: int = REG_1) -> bytes
     return _expression("payload", be32(1, register), be32(2, base), be32(3, offset), be32(4, length))
 
 
-def compare(data: bytes, *, equal: bool = True, register: int = REG_1) -> bytes:
-    """Go on only if the register has (or has not) this value."""
-    return _expression("cmp", be32(1, register), be32(2, 0 if equal else 1), _value(3, data))
+def compare(data: bytes, *, equal: bool = True) -> bytes:
+    """Go on only if the first register has (or has not) this value."""
+    return _expression("cmp", be32(1, REG_1), be32(2, 0 if equal else 1), _value(3, data))
 
 
-def mask(data: bytes, register: int = REG_1) -> bytes:
-    """Keep only the bits of the register that are set in `data`."""
+def mask(data: bytes) -> bytes:
+    """Keep only the bits of the first register that are set in `data`."""
     zero = bytes(len(data))
-    return _expression(
-        "bitwise", be32(1, register), be32(2, register), be32(3, len(data)), _value(4, data), _value(5, zero)
-    )
+    return _expression("bitwise", be32(1, REG_1), be32(2, REG_1), be32(3, len(data)), _value(4, data), _value(5, zero))
 
 
 def meta(key: int, register: int = REG_1) -> bytes:
@@ -113,17 +111,17 @@ def meta(key: int, register: int = REG_1) -> bytes:
 META_NFPROTO, META_L4PROTO, META_IIFNAME = 15, 16, 6
 
 
-def load_conntrack_status(register: int = REG_1) -> bytes:
+def load_conntrack_status() -> bytes:
     """A 32-bit word in the machine's byte order; CT_STATUS_* are its bits."""
-    return _expression("ct", be32(1, register), be32(2, 2))
+    return _expression("ct", be32(1, REG_1), be32(2, 2))
 
 
 CT_STATUS_DNAT = 1 << 5
 
 
-def load_destination_type(register: int = REG_1) -> bytes:
+def load_destination_type() -> bytes:
     """What the routing table says of the destination address: 2 is local, in the machine's byte order."""
-    return _expression("fib", be32(1, register), be32(2, 3), be32(3, 2))
+    return _expression("fib", be32(1, REG_1), be32(2, 3), be32(3, 2))
 
 
 ADDRESS_LOCAL = struct.pack("=I", 2)

@@ -50,19 +50,17 @@ def openat2(dir_fd: int, path: str | bytes, flags: int, *, mode: int = 0, resolv
     return check(result, path)
 
 
-def open_in_root(root_fd: int, path: str | bytes, flags: int, mode: int = 0) -> int:
+def open_in_root(root_fd: int, path: str | bytes, flags: int) -> int:
     """Open `path` as a process chroot'ed into `root_fd` would: absolute links and `..` end at that root.
 
     Magic links (/proc/PID/fd and the like) are refused with ELOOP. The caller closes the descriptor.
     """
-    return openat2(root_fd, path, flags, mode=mode, resolve=RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS)
+    return openat2(root_fd, path, flags, resolve=RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS)
 
 
-def open_beneath(root_fd: int, path: str | bytes, flags: int, mode: int = 0) -> int:
+def open_beneath(root_fd: int, path: str | bytes, flags: int) -> int:
     """Open the relative `path` below `root_fd` without following any link; EXDEV or ELOOP if that is not possible."""
-    return openat2(
-        root_fd, path, flags, mode=mode, resolve=RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS
-    )
+    return openat2(root_fd, path, flags, resolve=RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS)
 
 
 def mkdir_in_root(root_fd: int, path: str, mode: int = 0o755, *, uid: int = -1, gid: int = -1) -> int:

@@ -82,7 +82,7 @@ def _mount_layer_by_layer(plan: OverlayMount) -> None:
     finally:
         os.close(context)
     try:
-        mnt.move_mount(tree, "", mnt.AT_FDCWD, plan.target)
+        mnt.move_mount(tree, plan.target)
     finally:
         os.close(tree)
 

@@ -11,9 +11,9 @@ _PR_SET_NAME = 15
 PR_SET_CHILD_SUBREAPER = 36
 
 
-def set_child_subreaper(enabled: bool = True) -> None:
+def set_child_subreaper() -> None:
     """Make orphaned descendants children of this process instead of init's. Not inherited by fork, kept by exec."""
-    check(libc.prctl(PR_SET_CHILD_SUBREAPER, ctypes.c_ulong(enabled), 0, 0, 0))
+    check(libc.prctl(PR_SET_CHILD_SUBREAPER, ctypes.c_ulong(1), 0, 0, 0))
 
 
 def set_parent_death_signal(number: int) -> None:

@@ -170,9 +170,9 @@ def set_mac(netlink: Netlink, index: int, mac: str) -> None:
     netlink.request(_SETLINK, body, what=f"interface {index}")
 
 
-def set_hairpin(netlink: Netlink, index: int, on: bool) -> None:
-    """Whether a bridge sends a frame back through the port by which it came."""
-    body = _LINK.pack(socket.AF_BRIDGE, 0, index, 0, 0) + nested(_IFLA_PROTINFO, u8(_IFLA_BRPORT_MODE, on))
+def set_hairpin(netlink: Netlink, index: int) -> None:
+    """Let a bridge send a frame back through the port by which it came."""
+    body = _LINK.pack(socket.AF_BRIDGE, 0, index, 0, 0) + nested(_IFLA_PROTINFO, u8(_IFLA_BRPORT_MODE, 1))
     netlink.request(_SETLINK, body, what=f"bridge port {index}")
 
 

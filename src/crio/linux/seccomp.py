@@ -98,12 +98,13 @@ class _Response(ctypes.Structure):
     _fields_ = (("id", ctypes.c_uint64), ("val", ctypes.c_int64), ("error", ctypes.c_int32), ("flags", ctypes.c_uint32))
 
 
-def _request_code(direction: int, number: int, size: int) -> int:
-    return direction << 30 | size << 16 | ord("!") << 8 | number
+def _request_code(number: int, size: int) -> int:
+    """Of an ioctl that reads and writes (_IOWR)."""
+    return 3 << 30 | size << 16 | ord("!") << 8 | number
 
 
-_RECEIVE = _request_code(3, 0, ctypes.sizeof(_Request))
-_SEND = _request_code(3, 1, ctypes.sizeof(_Response))
+_RECEIVE = _request_code(0, ctypes.sizeof(_Request))
+_SEND = _request_code(1, ctypes.sizeof(_Response))
 
 
 def receive_notification(fd: int) -> Notification:

@@ -232,7 +232,7 @@ def encode(headers: Iterable[Header]) -> bytes:
             out.append(0x80 | index)
             continue
         if index := names.get(name, 0):
-            _write_integer(out, 0x00, 0x0F, index)
+            _write_integer(out, 0x0F, index)
         else:
             out.append(0)
             _write_string(out, name)
@@ -278,11 +278,11 @@ def _read_string(block: bytes, position: int) -> tuple[str, int]:
     return (huffman_decode(data) if huffman else data).decode("latin-1"), end
 
 
-def _write_integer(out: bytearray, pattern: int, mask: int, value: int) -> None:
+def _write_integer(out: bytearray, mask: int, value: int) -> None:
     if value < mask:
-        out.append(pattern | value)
+        out.append(value)
         return
-    out.append(pattern | mask)
+    out.append(mask)
     value -= mask
     while value >= 0x80:
         out.append(value & 0x7F | 0x80)
@@ -292,5 +292,5 @@ def _write_integer(out: bytearray, pattern: int, mask: int, value: int) -> None:
 
 def _write_string(out: bytearray, text: str) -> None:
     data = text.encode("latin-1")
-    _write_integer(out, 0x00, 0x7F, len(data))
+    _write_integer(out, 0x7F, len(data))
     out += data

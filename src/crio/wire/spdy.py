@@ -210,13 +210,11 @@ class SpdyConnection:
         self._control(_SYN_STREAM, _FIN if fin else 0, _TWO_WORDS.pack(stream_id, 0) + b"\0\0" + block)
         return stream_id
 
-    def reply(self, stream_id: int, headers: Mapping[str, str] | None = None, *, fin: bool = False) -> None:
+    def reply(self, stream_id: int, headers: Mapping[str, str] | None = None) -> None:
         """Accept a stream that the peer opened."""
         if self.is_open(stream_id):
             block = self._pack_headers(headers or {})
-            self._control(_SYN_REPLY, _FIN if fin else 0, _WORD.pack(stream_id) + block)
-            if fin:
-                self._close_local(stream_id)
+            self._control(_SYN_REPLY, 0, _WORD.pack(stream_id) + block)
 
     def window(self, stream_id: int) -> int:
         """How many bytes may be sent on the stream now. 0 also if it is closed: see `is_open`."""

@@ -97,7 +97,7 @@ def test_new_api_makes_and_attaches_a_file_system(place: Path) -> None:
         tree = m.fsmount(context, m.MS_NODEV)
     finally:
         os.close(context)
-    m.move_mount(tree, "", m.AT_FDCWD, str(place / "t"))
+    m.move_mount(tree, str(place / "t"))
     os.close(tree)
     info = info_of(place / "t")
     assert info.source == "mine"
@@ -126,13 +126,14 @@ def test_detached_tree_and_id_mapping(place: Path) -> None:
         Path(f"/proc/{child.pid}/gid_map").write_text("0 200000 1000\n")
         userns = os.open(f"/proc/{child.pid}/ns/user", os.O_RDONLY)
         try:
-            tree = m.clone_tree_idmapped(str(place / "source"), userns)
+            tree = m.open_tree(str(place / "source"))
+            m.mount_setattr(tree, userns_fd=userns)
         finally:
             os.close(userns)
     finally:
         child.send_signal(signal.SIGKILL)
         child.wait()
-    m.move_mount(tree, "", m.AT_FDCWD, str(place / "target"))
+    m.move_mount(tree, str(place / "target"))
     os.close(tree)
     status = (place / "target" / "f").stat()
     assert (status.st_uid, status.st_gid) == (100000, 200000)

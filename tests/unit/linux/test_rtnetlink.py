@@ -62,7 +62,7 @@ def test_a_bridge_with_a_pair(netns: list[str], sockets: list[Netlink]) -> None:
         "02:00:00:00:00:02",
     )
     assert (port.mtu, inner.mtu, inner.kind) == (1400, 1400, "veth")
-    rtnetlink.set_hairpin(one, port.index, True)
+    rtnetlink.set_hairpin(one, port.index)
     for netlink, link in ((one, port), (two, inner)):
         rtnetlink.set_up(netlink, link.index)
     again = rtnetlink.link_by_index(one, bridge.index)

@@ -32,7 +32,7 @@ def map_owners(effect: MapOwners) -> None:
             os.makedirs(effect.target, 0o755, exist_ok=True)
         else:
             os.close(os.open(effect.target, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
-        mount.move_mount(tree, "", mount.AT_FDCWD, effect.target)
+        mount.move_mount(tree, effect.target)
 
 
 def try_owners(effect: TryOwners) -> None:
@@ -49,12 +49,11 @@ def try_owners(effect: TryOwners) -> None:
 @contextlib.contextmanager
 def _mapped_tree(effect: MapOwners | TryOwners, *, recursive: bool) -> Iterator[int]:
     """A detached copy of the mount with mapped owners. What is mounted below keeps its owners, as with runtimes."""
-    flags = mount.OPEN_TREE_CLONE | mount.OPEN_TREE_CLOEXEC | (mount.AT_RECURSIVE if recursive else 0)
-    tree = mount.open_tree(mount.AT_FDCWD, effect.source, flags)
+    tree = mount.open_tree(effect.source, recursive=recursive)
     try:
         namespace = open_user_namespace(effect.uids, effect.gids)
         try:
-            mount.mount_setattr(tree, "", userns_fd=namespace)
+            mount.mount_setattr(tree, userns_fd=namespace)
         except OSError as error:
             if error.errno not in _REFUSALS:
                 raise

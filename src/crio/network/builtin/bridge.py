@@ -217,7 +217,7 @@ def _add_pair(host: Netlink, request: PluginRequest, settings: _Settings, bridge
     port = _Port(link.index, name)
     write_sysctl(f"net/ipv6/conf/{name}/accept_ra", "0")
     if settings.hairpin_mode:
-        rtnetlink.set_hairpin(host, port.index, True)
+        rtnetlink.set_hairpin(host, port.index)
     rtnetlink.set_up(host, port.index)
     return port
 

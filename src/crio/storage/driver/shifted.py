@@ -38,9 +38,10 @@ def shifted_homes(homes: Sequence[str], place: str, maps: IdMaps) -> Iterator[Ca
         for number, home in enumerate(homes):
             point = os.path.join(place, str(number))
             os.makedirs(point, mode=0o700, exist_ok=True)
-            tree = mnt.clone_tree_idmapped(home, namespace)
+            tree = mnt.open_tree(home)
             try:
-                mnt.move_mount(tree, "", mnt.AT_FDCWD, point)
+                mnt.mount_setattr(tree, userns_fd=namespace)
+                mnt.move_mount(tree, point)
             finally:
                 os.close(tree)
             made.append((os.path.realpath(home) + "/", point))
