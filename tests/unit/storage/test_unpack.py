@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crio.base.errors import CrioError, InvalidArgument
@@ -327,7 +327,7 @@ MEMBERS = st.lists(
 )
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=150)
 @given(MEMBERS)
 def test_no_sequence_of_members_leaves_the_layer(
     layer: Layer, tar: TarMaker, members: list[tuple[str, bytes, str]]

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crio.base.errors import CrioError
@@ -111,7 +111,7 @@ MEMBERS = st.lists(
 )
 
 
-@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=100)
 @given(MEMBERS)
 def test_what_was_just_unpacked_is_whole(
     place: Path, tar: TarMaker, members: list[tuple[str, bytes, str, int]]

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crio.base.errors import DataLoss, InvalidArgument, NotFound, ResourceExhausted
@@ -117,7 +117,7 @@ CONTENTS = st.lists(
 )
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=60)
 @given(CONTENTS)
 def test_any_order_of_members_comes_out(store: Store, tar: TarMaker, members: list[tuple[str, bytes]]) -> None:
     data = tar(*members)
