@@ -173,9 +173,18 @@ class Monitor:
             self._pidfd = -1
 
     async def _ask(self, verb: str, fields: Mapping[str, Value]) -> Packet:
-        if self._connection is None or self.exited is not None:
-            raise FailedPrecondition(f"cannot {verb} of container {self.id}: it has ended")
-        answer = await self._connection.request(verb, fields, _TIMEOUT)
+        connection = self._connection
+        ended = FailedPrecondition(f"cannot {verb} of container {self.id}: it has ended")
+        if connection is None or self.exited is not None:
+            raise ended
+        try:
+            answer = await connection.request(verb, fields, _TIMEOUT)
+        except MonitorGone:
+            # The container ends at this very moment, and how is on its way.
+            await asyncio.shield(connection.exited)
+            if self.exited is None:
+                raise
+            raise ended from None
         if answer.verb != "ok":
             raise Internal(f"cannot {verb} of container {self.id}: {answer.text('message')}")
         return answer

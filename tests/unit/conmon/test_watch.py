@@ -6,13 +6,17 @@ import asyncio
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from crio.base.errors import Cancelled, FailedPrecondition
+from crio.conmon.connection import Connection
 from crio.conmon.exitrecord import ExitRecord
+from crio.conmon.packets import encode
 from crio.conmon.watch import Monitor
 from monitor_bed import Bed, is_alive
 
@@ -29,6 +33,25 @@ async def test_killed_monitor_is_noticed(bed: Bed) -> None:
     os.kill(monitor.pid, signal.SIGKILL)
     with pytest.raises(FailedPrecondition, match="has ended"):
         await monitor.reopen_log()
+
+
+@pytest.mark.parametrize("asked", [False, True])
+async def test_a_request_while_the_container_ends(tmp_path: Path, asked: bool) -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    monitor = Monitor("id", str(tmp_path), 0, os.getpid(), Connection(ours))
+    if asked:
+        request = asyncio.create_task(monitor.reopen_log())
+        await asyncio.get_running_loop().run_in_executor(None, theirs.recv, 100)
+    fields = {"exit_code": 3, "signal": 0, "oom_killed": False, "finished_at_ns": 1}
+    theirs.send(encode("exited", fields))
+    theirs.close()
+    if not asked:
+        request = asyncio.create_task(monitor.reopen_log())
+    with pytest.raises(FailedPrecondition, match="has ended"):
+        await request
+    assert monitor.exited is not None
+    assert monitor.exited.exit_code == 3
+    monitor.close()
 
 
 async def test_adoption_of_a_running_and_of_an_ended_container(bed: Bed) -> None:
