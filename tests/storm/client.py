@@ -50,6 +50,8 @@ class StormClient:
         self.ids: set[str] = set()
         self.operations: collections.Counter[str] = collections.Counter()
         self.cuts = 0
+        self.answers = 0
+        """Calls that were answered as they should."""
         self._connection = Client(node.endpoint)
         self._parent = parent
         self._up = up
@@ -95,6 +97,7 @@ class StormClient:
                 raise Wrong(f"{method} fails: {error.code.name}: {error.message}") from None
             raise Refused(error.message) from None
         self._note(note, "OK")
+        self.answers += 1
         return answer
 
     def daemon(self) -> int:

@@ -57,6 +57,10 @@ FAILPOINTS = (
 _LEAK_PATIENCE = 25.0
 """Seconds; what could not be undone is tried again every 15."""
 _MORE_FILES = 6
+_ANSWERS = (0.0, 60.0)
+"""To all clients, before the daemon is ended."""
+_LONGEST_CALM = 10.0
+"""Seconds, with fewer answers than that."""
 
 
 @dataclass
@@ -151,7 +155,7 @@ class Storm:
             for client in clients:
                 client.faulty = True
         try:
-            async with self._killing():
+            async with self._killing(lambda: sum(client.answers for client in clients)):
                 await asyncio.wait([*runs, *others], timeout=seconds, return_when=asyncio.FIRST_EXCEPTION)
         finally:
             for run in (*runs, *others):
@@ -191,21 +195,27 @@ class Storm:
             self.report.wrong.append(f"client {client.number}: {error}\n  {history}")
 
     @contextlib.asynccontextmanager
-    async def _killing(self) -> AsyncIterator[None]:
+    async def _killing(self, answers: Callable[[], int]) -> AsyncIterator[None]:
         stop = asyncio.Event()
-        killer = asyncio.create_task(self._kill_until(stop))
+        killer = asyncio.create_task(self._kill_until(stop, answers))
         try:
             yield
         finally:
             stop.set()
             await killer
 
-    async def _kill_until(self, stop: asyncio.Event) -> None:
+    async def _kill_until(self, stop: asyncio.Event, answers: Callable[[], int]) -> None:
         """Ends the daemon now and then, mostly by SIGKILL at any moment, sometimes at a failpoint or by SIGTERM."""
         while not stop.is_set():
             assert self.node.process is not None
-            end = time.monotonic() + self._random.uniform(*self._calm)
-            while time.monotonic() < end and self.node.process.poll() is None and not stop.is_set():
+            begin = time.monotonic()
+            calm = self._random.uniform(*self._calm)
+            enough = answers() + self._random.uniform(*_ANSWERS)
+            while self.node.process.poll() is None and not stop.is_set():
+                # On a busy machine nothing would ever get further than its first call.
+                over = time.monotonic() - begin
+                if over > calm and (answers() >= enough or over > _LONGEST_CALM):
+                    break
                 await asyncio.sleep(0.02)
             if stop.is_set():
                 return
