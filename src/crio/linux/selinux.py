@@ -30,6 +30,24 @@ def process_label(pid: int | str = "self") -> str:
     return text if text.count(":") >= 2 else ""
 
 
+def knows(label: str) -> bool:
+    """Whether the loaded policy has a label's user, role, type and level, and allows them together.
+
+    True as well where nobody can be asked: without a policy, or where the policy forbids the question.
+    """
+    try:
+        fd = os.open(f"{_FS}/context", os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return True
+    try:
+        os.write(fd, label.encode("ascii") + b"\0")
+    except OSError as error:
+        return error.errno != errno.EINVAL
+    finally:
+        os.close(fd)
+    return True
+
+
 def file_label(path: str | int, *, follow: bool = True) -> str:
     """The label of a file (path or descriptor); "" if it has none. Raises OSError."""
     try:

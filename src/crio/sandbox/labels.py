@@ -5,6 +5,8 @@ from __future__ import annotations
 from functools import cached_property
 
 from crio.api.runtime.v1 import api_pb2 as pb
+from crio.base.errors import InvalidArgument
+from crio.linux import selinux
 from crio.security.selinux import (
     Labels,
     McsPairs,
@@ -31,13 +33,18 @@ class PodLabels:
         """The labels of a new pod; give them back by `release`.
 
         A pod that is privileged or shares processes or IPC with the host is not confined. Raises InvalidArgument for
-        a request that names no label, ResourceExhausted.
+        a request that names no label of the policy, ResourceExhausted.
         """
         context = config.linux.security_context
         options = context.namespace_options
         if not self.enabled or context.privileged or pb.NODE in (options.pid, options.ipc):
             return Labels()
         labels = pod_labels(context.selinux_options, self._pairs, self.policy)
+        try:
+            _check(labels, context.selinux_options)
+        except InvalidArgument:
+            self.release(labels)
+            raise
         if options.network == pb.NODE and unconfined_on_host_network:
             return Labels("", labels.mount)
         return labels
@@ -53,11 +60,24 @@ class PodLabels:
     def of_container(self, pod: Labels, context: pb.LinuxContainerSecurityContext) -> Labels:
         """A container's labels: its pod's with its own request over them; the process of a privileged one has none.
 
-        Raises InvalidArgument for a request that names no label.
+        Raises InvalidArgument for a request that names no label of the policy.
         """
         labels = container_labels(pod, context.selinux_options)
+        _check(labels, context.selinux_options)
         return Labels("", labels.mount) if context.privileged else labels
 
     def of_init(self, labels: Labels) -> str:
         """The process label where the container's first process is an init system such as systemd."""
         return as_type_of(labels.process, self.policy.init) if labels.process else ""
+
+
+def _check(labels: Labels, option: pb.SELinuxOption) -> None:
+    """The runtime would only say that an argument is invalid."""
+    if not option.ByteSize():
+        return
+    for label in (labels.process, labels.mount):
+        if label and not selinux.knows(label):
+            raise InvalidArgument(
+                f"cannot use SELinux label {label}: the node's policy does not have it; "
+                "`seinfo -t -r -u` lists what it has"
+            )

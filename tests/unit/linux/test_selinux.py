@@ -14,6 +14,10 @@ def test_no_policy_means_disabled() -> None:
     assert selinux.is_enabled() == (os.path.exists("/sys/fs/selinux/policy") and bool(selinux.process_label()))
 
 
+def test_the_policy_is_asked_where_there_is_one() -> None:
+    assert selinux.knows("no_such_u:no_such_r:no_such_t:s0") == (not os.path.exists("/sys/fs/selinux/context"))
+
+
 @pytest.mark.root
 def test_file_labels() -> None:
     path = f"/dev/shm/selinux-{os.getpid()}"

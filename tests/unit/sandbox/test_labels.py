@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from crio.api.runtime.v1 import api_pb2 as pb
+from crio.base.errors import InvalidArgument
+from crio.linux import selinux
 from crio.sandbox.labels import PodLabels
 from crio.security.selinux import Labels, parse
 
@@ -69,3 +73,17 @@ def test_categories_are_kept_over_a_restart_and_given_back() -> None:
     later.release(pod)
     later.release(Labels())
     assert parse(make(later, wanted).process).level == "s0:c1,c2"
+
+
+def test_what_the_policy_does_not_have_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    labels = PodLabels(enabled=True)
+    pod = make(labels, config())
+    monkeypatch.setattr(selinux, "knows", lambda label: False)
+    wanted = config()
+    wanted.linux.security_context.selinux_options.type = "no_such_t"
+    with pytest.raises(InvalidArgument, match=r"no_such_t.*policy does not have it"):
+        make(labels, wanted)
+    context = pb.LinuxContainerSecurityContext(selinux_options=wanted.linux.security_context.selinux_options)
+    with pytest.raises(InvalidArgument, match=r"no_such_t.*policy does not have it"):
+        labels.of_container(pod, context)
+    assert make(labels, config()).process, "the policy's own labels are not asked about"
