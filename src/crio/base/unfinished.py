@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Generic, TypeVar
 
 log = logging.getLogger(__name__)
@@ -22,6 +22,9 @@ class Unfinished(Generic[T]):
 
     def __bool__(self) -> bool:
         return bool(self._left)
+
+    def __iter__(self) -> Iterator[T]:
+        return iter(list(self._left))
 
     async def remove_or_keep(self, thing: T) -> bool:
         """Remove what is left of a thing, or keep it for `retry`. Whether nothing is left."""

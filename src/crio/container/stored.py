@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 from crio.base.jsontext import UNREADABLE
+from crio.sandbox.user_namespace import IdMaps
 from crio.spec.oci_runtime import IdMapping
 from crio.storage.records import ContainerRecord, IdMapEntry
 
@@ -36,6 +37,17 @@ class StoredContainer(msgspec.Struct, rename="kebab", omit_defaults=True):
 def id_map_entries(mappings: Iterable[IdMapping]) -> list[IdMapEntry]:
     """A pod's mappings as the store's records have them."""
     return [IdMapEntry(mapping.container_id, mapping.host_id, mapping.size) for mapping in mappings]
+
+
+def mapped_ids(stored: Iterable[ContainerRecord]) -> Iterator[IdMaps]:
+    """The maps of the containers in a store that have user namespaces, whoever made them."""
+    for record in stored:
+        if record.uidmap:
+            uids, gids = (
+                [IdMapping(entry.container_id, entry.host_id, entry.size) for entry in entries]
+                for entries in (record.uidmap, record.gidmap)
+            )
+            yield IdMaps(uids, gids)
 
 
 class Owned(msgspec.Struct, frozen=True):

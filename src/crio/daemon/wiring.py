@@ -30,6 +30,7 @@ from crio.container.image_mounts import user_of_artifact
 from crio.container.manager import ContainerManager
 from crio.container.notifiers import Notifiers
 from crio.container.spec_inputs import SpecInputs
+from crio.container.stored import mapped_ids
 from crio.cri.node import Node
 from crio.cri.table import methods
 from crio.daemon.control import control_methods
@@ -217,6 +218,7 @@ class Daemon:
         self._at_stop.push_async_callback(self._jobs.stop, _STOP_GRACE)
         self._at_stop.push_async_callback(self._observation.stop)
         self._sandboxes.containers = self._containers
+        self._sandboxes.ids_in_store = lambda: mapped_ids(self._store.containers())
         self._images.workers.groups = WorkerGroups(self._sandboxes.groups, self._cgroups)
         self._images.artifacts.user_of = lambda artifact_id: user_of_artifact(self._containers, artifact_id)
         self._sandboxes.tell = lambda kind, sandbox: self._events.tell(kind, sandbox.id, sandbox)

@@ -12,7 +12,8 @@ import hashlib
 import logging
 import os
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from itertools import chain
 from typing import Protocol
 
 import msgspec
@@ -27,11 +28,10 @@ from crio.base.unfinished import Unfinished
 from crio.config.tables.handler import RuntimeHandler, Workload
 from crio.linux import namespaces
 from crio.linux.cgroup import CgroupFs
-from crio.linux.owned_namespaces import pin_owned
 from crio.linux.pidfd import kill_process, start_time
 from crio.network.hostport import HostPorts
 from crio.network.manager import Network
-from crio.sandbox import cgroups, files, linked_logs, plan
+from crio.sandbox import cgroups, files, linked_logs, pins, plan
 from crio.sandbox.annotations import of_pod
 from crio.sandbox.groups import pod_groups
 from crio.sandbox.labels import PodLabels
@@ -39,8 +39,8 @@ from crio.sandbox.names import add_pod_labels, check_config, sandbox_name, short
 from crio.sandbox.network import pod_network
 from crio.sandbox.record import FILE, SandboxRecord
 from crio.sandbox.sandbox import Sandbox
-from crio.sandbox.user_namespace import check_mode, id_maps
-from crio.spec.oci_runtime import IdMapping
+from crio.sandbox.user_namespace import IdMaps, id_maps
+from crio.sandbox.userns_mode import annotated_maps
 
 log = logging.getLogger(__name__)
 
@@ -107,8 +107,11 @@ class SandboxManager:
         self.labels = labels if labels is not None else PodLabels(enabled=False)
         self.tell: Callable[[pb.ContainerEventType.ValueType, Sandbox], None] = lambda kind, sandbox: None
         """Is told what happens to pods; set by whoever passes it on."""
+        self.ids_in_store: Callable[[], Iterable[IdMaps]] = lambda: ()
+        """The ids that containers in the store have, podman's too; set by who knows the store."""
         self._by_id: dict[str, Sandbox] = {}
         self._by_name: dict[str, Sandbox] = {}
+        self._making: set[Sandbox] = set()
         self.unfinished = Unfinished(self._undo_all, lambda sandbox: f"sandbox {sandbox.id[:12]}")
         """What runs that failed or were cut off have left, and could not be removed yet."""
 
@@ -175,7 +178,8 @@ class SandboxManager:
     async def _run(self, job: Job, config: pb.PodSandboxConfig, fingerprint: bytes, handler: str, name: str) -> Sandbox:
         sandbox_id = new_id()
         options = config.linux.security_context.namespace_options
-        maps = id_maps(options, lowest_uid=self.settings.lowest_uid, lowest_gid=self.settings.lowest_gid)
+        annotations = self._annotations(config, handler)
+        maps = self._id_maps(config, annotations)
         planned = plan.plan_namespaces(options, sandbox_id, self.settings.namespaces_dir, user=bool(maps.uids))
         record = SandboxRecord(
             id=sandbox_id,
@@ -191,8 +195,6 @@ class SandboxManager:
             hostname=plan.hostname(config, sandbox_id, short_hostname),
         )
         sysctls = plan.sysctls(config, self.settings.default_sysctls, planned, maps.gids)
-        annotations = self._annotations(config, handler)
-        check_mode(annotations)
         shm_size = files.shm_size(annotations)
         record.linked_logs = linked_logs.volume(annotations, config)
         labels = self.labels.make(config, unconfined_on_host_network=self.settings.unconfined_on_host_network)
@@ -200,6 +202,7 @@ class SandboxManager:
         sandbox = Sandbox(os.path.join(self.settings.directory, sandbox_id), record)
         record.shm_path = "/dev/shm" if options.ipc == pb.NODE else sandbox.path("shm")
         attach: asyncio.Task[None] | None = None
+        self._making.add(sandbox)
         try:
             with job.step("directory"):
                 os.mkdir(sandbox.directory, 0o700)
@@ -215,7 +218,7 @@ class SandboxManager:
                 self._cgroups.expect_move()
             if planned:
                 with job.step("namespaces"):
-                    await asyncio.to_thread(_pin, record, sysctls)
+                    await asyncio.to_thread(pins.pin, record, sysctls)
                     failpoint("sandbox.run.after_namespaces")
             if "net" in planned:
                 attach = asyncio.get_running_loop().create_task(self._attach_network(job, sandbox))
@@ -232,6 +235,8 @@ class SandboxManager:
         except BaseException:
             await self._undo(sandbox, attach)
             raise
+        finally:
+            self._making.discard(sandbox)
         self._keep(sandbox)
         self.tell(pb.CONTAINER_CREATED_EVENT, sandbox)
         self.tell(pb.CONTAINER_STARTED_EVENT, sandbox)
@@ -244,6 +249,16 @@ class SandboxManager:
             attach.cancel()
             await asyncio.gather(attach, return_exceptions=True)
         await self.unfinished.remove_or_keep(sandbox)
+
+    def _id_maps(self, config: pb.PodSandboxConfig, annotations: Mapping[str, str]) -> IdMaps:
+        """Of the pod's user namespace: as requested, else as an annotation says. Others get no ids that it chooses."""
+        context, uid, gid = config.linux.security_context, self.settings.lowest_uid, self.settings.lowest_gid
+        maps = id_maps(context.namespace_options, lowest_uid=uid, lowest_gid=gid)
+        if maps.uids:
+            return maps
+        pods = (sandbox.id_maps for sandbox in (*self, *self._making, *self.unfinished))
+        taken = chain(pods, self.ids_in_store())
+        return annotated_maps(annotations, context, taken, lowest_uid=uid, lowest_gid=gid) or maps
 
     def _annotations(self, config: pb.PodSandboxConfig, handler: str) -> Mapping[str, str]:
         """Those of the pod that its handler or workload allows it."""
@@ -269,7 +284,7 @@ class SandboxManager:
         record = sandbox.record
         if record.uid_mappings:
             await self._pause.spawn_pause(
-                lambda pid: _keep_pause(sandbox, pid), record.namespaces["user"], record.uid_mappings[0].size - 1
+                lambda pid: _keep_pause(sandbox, pid), record.namespaces["user"], sandbox.id_maps.last
             )
         else:
             await self._pause.spawn_pause(lambda pid: _keep_pause(sandbox, pid))
@@ -365,7 +380,7 @@ class SandboxManager:
         with job.step("namespaces"):
             self._end_pause(record)
             if record.namespaces:
-                await asyncio.to_thread(_unpin, dict(record.namespaces))
+                await asyncio.to_thread(pins.unpin, dict(record.namespaces))
             if record.shm_path.startswith(sandbox.directory):
                 files.unmount_shm(record.shm_path)
         failpoint("sandbox.stop.after_namespaces")
@@ -470,22 +485,3 @@ def _settle(pid: int, cpus: Collection[int]) -> None:
         except PermissionError:
             # Without CAP_SYS_RESOURCE it cannot be lowered.
             continue
-
-
-def _pin(record: SandboxRecord, sysctls: Mapping[str, str]) -> None:
-    paths = record.namespaces
-    hostname = record.hostname if "uts" in paths else None
-    if "user" in paths:
-        uids, gids = _lines(record.uid_mappings), _lines(record.gid_mappings)
-        pin_owned(paths, uids, gids, hostname=hostname, sysctls=sysctls)
-    else:
-        namespaces.pin(paths, hostname=hostname, sysctls=sysctls)
-
-
-def _lines(mappings: list[IdMapping]) -> list[tuple[int, int, int]]:
-    return [(mapping.container_id, mapping.host_id, mapping.size) for mapping in mappings]
-
-
-def _unpin(paths: Mapping[str, str]) -> None:
-    for path in paths.values():
-        namespaces.unpin(path)

@@ -67,16 +67,18 @@ def sysctls(
             )
         chosen[name] = value
     for name in [name for name in chosen if group_mappings and name.replace("/", ".") == _PING_GROUPS]:
-        chosen[name] = _mapped_groups(name, chosen[name], group_mappings[0])
+        chosen[name] = _mapped_groups(name, chosen[name], group_mappings)
     return chosen
 
 
-def _mapped_groups(name: str, value: str, mapping: IdMapping) -> str:
-    """A range of the container's groups as the host's; what lies beyond the mapping is cut off."""
+def _mapped_groups(name: str, value: str, mappings: Sequence[IdMapping]) -> str:
+    """A range of the container's groups as the host's; what lies beyond the mapping of its first one is cut off."""
     parts = value.split()
     if len(parts) != 2 or not all(part.isascii() and part.isdecimal() for part in parts):
         raise InvalidArgument(f"cannot set sysctl {name}: {value[:80]!r} is no range of groups")
-    first, last = (min(int(part), mapping.size - 1) for part in parts)
+    asked = int(parts[0])
+    mapping = next((run for run in mappings if run.container_id <= asked < run.container_id + run.size), mappings[0])
+    first, last = (min(max(int(part) - mapping.container_id, 0), mapping.size - 1) for part in parts)
     if int(parts[0]) > int(parts[1]):
         # Nobody may: the kernel takes "1 0" for that.
         return f"{mapping.host_id + 1} {mapping.host_id}"

@@ -6,16 +6,15 @@ for all containers of the pod (api.proto, UserNamespace).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import msgspec
 
 from crio.api.runtime.v1 import api_pb2 as pb
 from crio.base.errors import InvalidArgument
-from crio.spec.annotations import USERNS_MODE, find
 from crio.spec.oci_runtime import IdMapping
 
-_HIGHEST_ID = (1 << 32) - 2
+HIGHEST_ID = (1 << 32) - 2
 
 
 class IdMaps(msgspec.Struct, frozen=True):
@@ -28,6 +27,12 @@ class IdMaps(msgspec.Struct, frozen=True):
     def root(self) -> tuple[int, int]:
         """The host's user and group id of the pod's root; (0, 0) without a user namespace."""
         return _host_id(self.uids, 0), _host_id(self.gids, 0)
+
+    @property
+    def last(self) -> int:
+        """The greatest number that is both a user and a group inside."""
+        ends = {run.container_id + run.size - 1 for run in (*self.uids, *self.gids)}
+        return max(end for end in ends if _has(self.uids, end) and _has(self.gids, end))
 
 
 def id_maps(options: pb.NamespaceOption, *, lowest_uid: int = -1, lowest_gid: int = -1) -> IdMaps:
@@ -43,31 +48,23 @@ def id_maps(options: pb.NamespaceOption, *, lowest_uid: int = -1, lowest_gid: in
         return IdMaps([], [])
     if wanted.mode != pb.POD:
         raise _refusal("its mode must be POD or NODE")
-    for kind in ("pid", "ipc"):
-        if getattr(options, kind) == pb.NODE:
-            raise _refusal(f"the pod is to share the host's {kind.upper()} namespace")
+    check_kinds(options)
     maps = IdMaps(_run("uids", wanted.uids, lowest_uid), _run("gids", wanted.gids, lowest_gid))
     if maps.uids[0].size != maps.gids[0].size:
         raise _refusal("uids and gids must have the same length")
     return maps
 
 
-def check_mode(annotations: Mapping[str, str]) -> None:
-    """Raise InvalidArgument for the annotation by which pods asked for a user namespace before Kubernetes could.
-
-    Who asks for less privilege must not silently get all of it.
-    """
-    mode = find(annotations, USERNS_MODE)
-    if mode is not None and mode not in ("", "host"):
-        raise InvalidArgument(
-            f"cannot run the pod with annotation {USERNS_MODE}={mode[:80]!r}: it is not supported; "
-            "set hostUsers: false in the pod"
-        )
+def check_kinds(options: pb.NamespaceOption) -> None:
+    """Raise InvalidArgument for a namespace of the host's whose file system a user namespace could not mount."""
+    for kind in ("pid", "ipc"):
+        if getattr(options, kind) == pb.NODE:
+            raise _refusal(f"the pod is to share the host's {kind.upper()} namespace")
 
 
-def check_same(pod: IdMaps, options: pb.NamespaceOption) -> None:
+def check_same(pod: pb.NamespaceOption, container: pb.NamespaceOption) -> None:
     """Raise InvalidArgument if a container's request names another user namespace than that of its pod."""
-    if options.HasField("userns_options") and id_maps(options) != pod:
+    if container.HasField("userns_options") and id_maps(container) != id_maps(pod):
         raise InvalidArgument(
             "cannot create container: its user namespace is not that of its pod sandbox; all containers of a pod share "
             "one"
@@ -80,8 +77,8 @@ def _run(name: str, mappings: Sequence[pb.IDMapping], lowest: int) -> list[IdMap
     only = mappings[0]
     if only.container_id != 0:
         raise _refusal(f"the mapping of {name} must begin at the container's id 0")
-    if only.length == 0 or only.host_id + only.length - 1 > _HIGHEST_ID:
-        raise _refusal(f"the mapping of {name} leaves the range of 0 to {_HIGHEST_ID}")
+    if only.length == 0 or only.host_id + only.length - 1 > HIGHEST_ID:
+        raise _refusal(f"the mapping of {name} leaves the range of 0 to {HIGHEST_ID}")
     if only.host_id < lowest:
         raise _refusal(f"the mapping of {name} begins below {lowest}, the lowest id that crio.conf lets pods have")
     return [IdMapping(0, only.host_id, only.length)]
@@ -93,3 +90,7 @@ def _refusal(reason: str) -> InvalidArgument:
 
 def _host_id(mappings: list[IdMapping], number: int) -> int:
     return next((item.host_id for item in mappings if item.container_id == number), 0)
+
+
+def _has(mappings: list[IdMapping], number: int) -> bool:
+    return any(item.container_id <= number < item.container_id + item.size for item in mappings)

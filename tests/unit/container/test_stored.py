@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 
-from crio.container.stored import Owned, StoredContainer, ours
-from crio.storage.records import ContainerRecord
+from crio.container.stored import Owned, StoredContainer, mapped_ids, ours
+from crio.sandbox.user_namespace import IdMaps
+from crio.spec.oci_runtime import IdMapping
+from crio.storage.records import ContainerRecord, IdMapEntry
 
 
 def record(id: str, metadata: str) -> ContainerRecord:
@@ -39,3 +41,10 @@ def test_only_what_names_a_pod_is_ours() -> None:
         record("nested", "[" * 5000),
     ]
     assert list(ours(rows)) == [Owned("own", "own", "p"), Owned("volume", "own", "p")]
+
+
+def test_the_ids_of_whoever_has_a_user_namespace() -> None:
+    runs = [IdMapEntry(0, 100_000, 65536)]
+    podmans = ContainerRecord(id="x", names=[], created="2026-01-01T00:00:00Z", metadata="", uidmap=runs, gidmap=runs)
+    same = [IdMapping(0, 100_000, 65536)]
+    assert list(mapped_ids([record("plain", ""), podmans])) == [IdMaps(same, same)]

@@ -6,7 +6,7 @@ import pytest
 
 from crio.api.runtime.v1 import api_pb2 as pb
 from crio.base.errors import InvalidArgument
-from crio.sandbox.user_namespace import IdMaps, check_mode, check_same, id_maps
+from crio.sandbox.user_namespace import IdMaps, check_same, id_maps
 from crio.spec.oci_runtime import IdMapping
 
 RUN = {"host_id": 100_000, "container_id": 0, "length": 65536}
@@ -67,19 +67,19 @@ def test_the_lowest_ids_of_the_configuration() -> None:
         id_maps(options(), lowest_gid=100_001)
 
 
-@pytest.mark.parametrize("name", ["userns-mode.crio.io", "io.kubernetes.cri-o.userns-mode"])
-def test_the_older_annotation_is_refused_rather_than_ignored(name: str) -> None:
-    check_mode({name: "host"})
-    check_mode({})
-    with pytest.raises(InvalidArgument, match="hostUsers: false"):
-        check_mode({name: "auto:size=65536"})
-
-
 def test_containers_have_that_of_their_pod() -> None:
-    pod = id_maps(options())
+    pod = options()
     check_same(pod, options())
     check_same(pod, pb.NamespaceOption())
+    check_same(pb.NamespaceOption(), options([], [], mode=pb.NODE))
     with pytest.raises(InvalidArgument, match="not that of its pod"):
         check_same(pod, options([{**RUN, "host_id": 200_000}]))
     with pytest.raises(InvalidArgument, match="not that of its pod"):
-        check_same(IdMaps([], []), options())
+        check_same(pb.NamespaceOption(), options())
+
+
+def test_the_last_id_that_is_user_and_group() -> None:
+    assert id_maps(options()).last == 65535
+    uids = [IdMapping(0, 100_000, 10), IdMapping(50, 200_000, 10)]
+    assert IdMaps(uids, [IdMapping(0, 100_000, 56)]).last == 55
+    assert IdMaps(uids, [IdMapping(0, 100_000, 20)]).last == 9
