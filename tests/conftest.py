@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import resource
 import signal
 import time
 from collections.abc import Iterator
@@ -39,6 +40,7 @@ _OURS = (
     "/dev/shm/",
 )
 _PATIENCE = 60.0
+_FILES = 16384
 _OF_A_POD = re.compile(r"[0-9a-f]{12,}")
 """Plug-ins keep their tables and chains for the next pod; a rule or chain for one pod has its id, or a hash of it."""
 
@@ -60,6 +62,15 @@ def _surroundings_are_plain() -> None:
     os.environ["LC_ALL"] = "C.UTF-8"
     os.environ.setdefault("HOME", str(Path.home()))
     os.umask(0o022)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _files_may_be_open() -> None:
+    """As a daemon may: some tests open thousands, where a login shell may often have no more than 1,024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < _FILES:
+        most = _FILES if hard == resource.RLIM_INFINITY else min(hard, _FILES)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 @pytest.fixture(scope="session", autouse=True)
