@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Collection, Sequence
 
@@ -13,6 +14,8 @@ from crio.storage.usage import Usage
 
 MAX_AGE = 10.0
 """Seconds after which a size is looked up anew; the kubelet's own interval."""
+_PATIENCE = 0.2
+"""Seconds for which a list waits for sizes that were never looked at. All of them are such after a start."""
 
 
 class Layers:
@@ -23,23 +26,28 @@ class Layers:
         self.root: str = store.options.graphroot
         """Of the file system that they are on."""
         self._executor = executor
-        self._known: dict[str, tuple[float, bytes, Usage]] = {}
+        self._known: dict[str, tuple[float, bytes, Usage | None]] = {}
+        """When it was looked at, and what was found; nothing for a layer that is not there."""
+        self._looking: set[str] = set()
+        """Those that are being looked at for a list."""
         self._walks = TaskScope("sizes of layers")
 
     async def measure(self, container_ids: Sequence[str], *, fresh: bool = False) -> None:
-        """Have sizes for these: wait for those that were never looked at, begin to look at those that are old.
+        """Have sizes for these: wait a moment for those that were never looked at, begin to look at those that are old.
 
-        With `fresh` the old ones are waited for as well.
+        With `fresh` all that are not young are waited for.
         """
-        limit = time.monotonic() - MAX_AGE
-        unknown = [each for each in container_ids if each not in self._known]
-        old = [each for each in container_ids if each in self._known and self._known[each][0] < limit]
+        known, limit = self._known, time.monotonic() - MAX_AGE
+        due = [each for each in container_ids if each not in known or known[each][0] < limit]
         if fresh:
-            unknown += old
-        elif old and not self._walks:
-            self._walks.spawn("walk", self._look(old))
-        if unknown:
-            await self._look(unknown)
+            if due:
+                await self._look(due)
+            return
+        due = [each for each in due if each not in self._looking]
+        if old := [each for each in due if each in known]:
+            self._begin("old", old)
+        if new := [each for each in due if each not in known]:
+            await asyncio.wait([self._begin("new", new)], timeout=_PATIENCE)
 
     def part(self, container_id: str) -> bytes:
         """The part of the container's message, b"" if its layer is not there."""
@@ -59,16 +67,23 @@ class Layers:
     async def close(self) -> None:
         await self._walks.stop()
 
-    async def _look(self, container_ids: Sequence[str]) -> None:
-        found = await self._executor.run(self._walk, container_ids)
-        at, now = time.monotonic(), time.time_ns()
-        self._known.update({each: (at, writable_layer(usage, self.root, now), usage) for each, usage in found.items()})
+    def _begin(self, what: str, container_ids: Sequence[str]) -> asyncio.Task[None]:
+        self._looking.update(container_ids)
+        return self._walks.spawn(what, self._look(container_ids))
 
-    def _walk(self, container_ids: Sequence[str]) -> dict[str, Usage]:
-        found = {}
+    async def _look(self, container_ids: Sequence[str]) -> None:
+        try:
+            self._known |= await self._executor.run(self._walk, container_ids)
+        finally:
+            self._looking.difference_update(container_ids)
+
+    def _walk(self, container_ids: Sequence[str]) -> dict[str, tuple[float, bytes, Usage | None]]:
+        found: dict[str, tuple[float, bytes, Usage | None]] = {}
         for container_id in container_ids:
+            at, now = time.monotonic(), time.time_ns()
             try:
-                found[container_id] = self._store.container_usage(container_id)
+                usage = self._store.container_usage(container_id)
+                found[container_id] = at, writable_layer(usage, self.root, now), usage
             except Exception:  # noqa: BLE001 - it may be removed meanwhile, and has no figures then
-                continue
+                found[container_id] = at, b"", None
         return found

@@ -40,7 +40,8 @@ def folder(tmp_path: Path) -> Folder:
 
 
 @pytest.fixture
-async def layers(folder: Folder) -> AsyncIterator[Layers]:
+async def layers(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Layers]:
+    monkeypatch.setattr(layers_module, "_PATIENCE", 60.0)
     executor = Executor("test", 1)
     store: Any = folder
     layers = Layers(cast(Store, store), executor)
@@ -89,3 +90,28 @@ async def test_what_is_gone_is_forgotten_when_it_is_much(layers: Layers, folder:
     layers.keep_only({"c0"})
     assert layers.part("c0") != b""
     assert layers.part("c1") == b""
+
+
+async def test_a_new_size_is_not_waited_for_long(
+    layers: Layers, folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(layers_module, "_PATIENCE", 0.01)
+    folder.gate.clear()
+    await layers.measure(["a"])
+    assert layers.part("a") == b""
+    assert layers.usage("a") is None
+    # Whoever asks meanwhile waits no more, and has nobody look a second time.
+    await layers.measure(["a"])
+    folder.gate.set()
+    async with asyncio.timeout(60):
+        while not layers.part("a"):
+            await asyncio.sleep(0.01)
+    assert inodes(layers, "a") == 1
+    assert layers.usage("a") == measure(str(folder.root / "a"))
+    assert folder.looks == 1
+
+
+async def test_one_that_is_not_there_is_looked_for_no_more(layers: Layers, folder: Folder) -> None:
+    for _ in range(2):
+        await layers.measure(["gone"])
+    assert folder.looks == 1

@@ -19,6 +19,7 @@ from crio.conmon.exitrecord import ExitRecord
 from crio.container.container import Container
 from crio.linux.cgroup import CgroupFs, detect
 from crio.sandbox.sandbox import Sandbox
+from crio.stats import layers as layers_module
 from crio.stats import reader as reader_module
 from crio.stats.layers import Layers
 from crio.stats.reader import StatsReader
@@ -94,7 +95,8 @@ class Bed:
 
 
 @pytest.fixture
-async def bed(tmp_path: Path) -> AsyncIterator[Bed]:
+async def bed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Bed]:
+    monkeypatch.setattr(layers_module, "_PATIENCE", 60.0)
     bed = Bed(tmp_path)
     yield bed
     await bed.close()
