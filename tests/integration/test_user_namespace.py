@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 
 from crio.api.runtime.v1 import api_pb2 as pb
 from crio.rpc.status import RpcError
-from node import Node
+from node import PATIENCE, Node
 
 pytestmark = pytest.mark.root
 
@@ -88,6 +89,10 @@ def status_info_pid(text: str) -> str:
     return text.split('"pid":')[1].split(",")[0]
 
 
+async def processes(node: Node, container: str) -> list[str]:
+    return (await node.exec(container, "ps", "-o", "args")).stdout.decode().splitlines()
+
+
 async def test_containers_share_processes(node: Node) -> None:
     pod_config = in_user_namespace(node.pod_config())
     pod_config.linux.security_context.namespace_options.pid = pb.POD
@@ -96,9 +101,9 @@ async def test_containers_share_processes(node: Node) -> None:
     await node.start_container(first)
     second = await node.create(pod, node.container_config(["sleep", "601"], name="b"), pod_config)
     await node.start_container(second)
-    listed = (await node.exec(second, "ps", "-o", "args")).stdout.decode()
-    assert "sleep 600" in listed
-    assert "sleep 601" in listed
+    async with asyncio.timeout(PATIENCE):
+        while not {"sleep 600", "sleep 601"} <= {line.strip() for line in await processes(node, second)}:
+            await asyncio.sleep(0.05)
 
 
 async def test_with_the_network_of_the_host(node: Node) -> None:
@@ -140,7 +145,7 @@ async def test_what_the_daemons_end_cuts_off_goes(node: Node, point: str) -> Non
     with pytest.raises((RpcError, OSError)):
         await node.create(await node.run_pod(pod_config), config, pod_config)
     assert node.process is not None
-    node.process.wait(10)
+    node.process.wait(60)
     await node.close_client()
     await node.start()
     assert await node.containers() == []
