@@ -9,7 +9,6 @@ from crio.base.files import read_bounded
 from crio.container.container import Container
 from crio.container.create import CONFIG_FILE
 from crio.image.records import ImageInfo
-from crio.sandbox.pod_spec import pod_spec
 from crio.sandbox.sandbox import Sandbox
 
 _SPEC_LIMIT = 8 << 20
@@ -21,6 +20,8 @@ def _json(value: object) -> str:
 
 def sandbox_info(sandbox: Sandbox, pause_image: str) -> dict[str, str]:
     """What CRI-O tells of a sandbox, with the names that `crictl inspectp` users know."""
+    from crio.sandbox.pod_spec import pod_spec  # lazy: only people ask
+
     return {
         "info": _json(
             {

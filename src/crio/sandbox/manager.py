@@ -40,7 +40,7 @@ from crio.sandbox.network import pod_network
 from crio.sandbox.record import FILE, SandboxRecord
 from crio.sandbox.sandbox import Sandbox
 from crio.sandbox.user_namespace import IdMaps, id_maps
-from crio.sandbox.userns_mode import annotated_maps
+from crio.spec.annotations import USERNS_MODE, find
 
 log = logging.getLogger(__name__)
 
@@ -254,8 +254,10 @@ class SandboxManager:
         """Of the pod's user namespace: as requested, else as an annotation says. Others get no ids that it chooses."""
         context, uid, gid = config.linux.security_context, self.settings.lowest_uid, self.settings.lowest_gid
         maps = id_maps(context.namespace_options, lowest_uid=uid, lowest_gid=gid)
-        if maps.uids:
+        if maps.uids or not find(annotations, USERNS_MODE):
             return maps
+        from crio.sandbox.userns_mode import annotated_maps  # lazy: few pods ask like this
+
         pods = (sandbox.id_maps for sandbox in (*self, *self._making, *self.unfinished))
         taken = chain(pods, self.ids_in_store())
         return annotated_maps(annotations, context, taken, lowest_uid=uid, lowest_gid=gid) or maps
