@@ -105,11 +105,6 @@ class Monitor:
             self.on_log(self.log)
 
     @property
-    def attach_path(self) -> str:
-        """For display; `open_attach` connects also where the path is too long for a socket address."""
-        return f"{self.bundle}/{ATTACH_SOCKET}"
-
-    @property
     def exited(self) -> ExitRecord | None:
         """How the container ended, None while it has not."""
         connection = self._connection

@@ -27,13 +27,13 @@ class _OpenHow(ctypes.Structure):
     _fields_ = (("flags", ctypes.c_uint64), ("mode", ctypes.c_uint64), ("resolve", ctypes.c_uint64))
 
 
-def openat2(dir_fd: int, path: str | bytes, flags: int, *, mode: int = 0, resolve: int = 0) -> int:
-    """A descriptor, close-on-exec; the caller closes it. `mode` counts only with O_CREAT or O_TMPFILE.
+def openat2(dir_fd: int, path: str | bytes, flags: int, *, resolve: int) -> int:
+    """A descriptor of something that exists, close-on-exec; the caller closes it.
 
     The kernel answers EAGAIN when something was renamed or mounted during a RESOLVE_BENEATH or RESOLVE_IN_ROOT
     look-up; it is tried again 64 times. Raises OSError with the path: EXDEV for an escape, ELOOP for a forbidden link.
     """
-    how = _OpenHow(flags | os.O_CLOEXEC, mode if flags & (os.O_CREAT | os.O_TMPFILE & ~os.O_DIRECTORY) else 0, resolve)
+    how = _OpenHow(flags=flags | os.O_CLOEXEC, resolve=resolve)
     raw = os.fsencode(path)
     for _ in range(_RETRIES):
         result = int(

@@ -27,13 +27,22 @@ _HEADER = struct.Struct(">HBBBI")
 _WORD = struct.Struct(">I")
 _SETTING = struct.Struct(">HI")
 
-_DATA, _HEADERS, _PRIORITY, _RST_STREAM, _SETTINGS, _PUSH, _PING, _GOAWAY, _WINDOW_UPDATE, _CONTINUATION = range(10)
 _END_STREAM = _ACK = 0x1
 _END_HEADERS = 0x4
 _PADDED = 0x8
 _HAS_PRIORITY = 0x20
 
-_HEADER_TABLE_SIZE, _ENABLE_PUSH, _MAX_CONCURRENT, _INITIAL_WINDOW, _MAX_FRAME, _MAX_HEADER_LIST = range(1, 7)
+
+class _Frame:
+    """Kinds of frames."""
+
+    DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = range(10)
+
+
+class _Key:
+    """Keys of a SETTINGS frame."""
+
+    HEADER_TABLE_SIZE, ENABLE_PUSH, MAX_CONCURRENT, INITIAL_WINDOW, MAX_FRAME, MAX_HEADER_LIST = range(1, 7)
 
 
 class ErrorCode(enum.IntEnum):
@@ -143,18 +152,17 @@ class Http2Connection:
         self._peer_window = DEFAULT_WINDOW
         self._peer_frame = FRAME_SIZE
         self._peer_table_lowered = False
-        self.peer_max_streams = MAX_WINDOW
         self.going_away = False
         self._initiate()
 
     def _initiate(self) -> None:
-        settings = [(_INITIAL_WINDOW, self._limits.stream_window), (_MAX_HEADER_LIST, self._limits.header_list)]
-        settings.append((_ENABLE_PUSH, 0) if self._client else (_MAX_CONCURRENT, self._limits.streams))
+        settings = [(_Key.INITIAL_WINDOW, self._limits.stream_window), (_Key.MAX_HEADER_LIST, self._limits.header_list)]
+        settings.append((_Key.ENABLE_PUSH, 0) if self._client else (_Key.MAX_CONCURRENT, self._limits.streams))
         if self._client:
             self._write(PREFACE)
-        self._frame(_SETTINGS, 0, 0, b"".join(_SETTING.pack(*setting) for setting in settings))
+        self._frame(_Frame.SETTINGS, 0, 0, b"".join(_SETTING.pack(*setting) for setting in settings))
         if self._limits.connection_window > DEFAULT_WINDOW:
-            self._frame(_WINDOW_UPDATE, 0, 0, _WORD.pack(self._limits.connection_window - DEFAULT_WINDOW))
+            self._frame(_Frame.WINDOW_UPDATE, 0, 0, _WORD.pack(self._limits.connection_window - DEFAULT_WINDOW))
 
     # -- output
 
@@ -205,10 +213,10 @@ class Http2Connection:
             self._peer_table_lowered = False
             block = hpack.TABLE_SIZE_ZERO + block
         flags = _END_STREAM if end_stream else 0
-        kind, size = _HEADERS, self._peer_frame
+        kind, size = _Frame.HEADERS, self._peer_frame
         while len(block) > size:
             self._frame(kind, flags, stream_id, block[:size])
-            block, kind, flags = block[size:], _CONTINUATION, 0
+            block, kind, flags = block[size:], _Frame.CONTINUATION, 0
         self._frame(kind, flags | _END_HEADERS, stream_id, block)
         if end_stream:
             self._close_local(stream_id)
@@ -227,7 +235,7 @@ class Http2Connection:
         while True:
             end = min(position + size, allowed)
             last = end_stream and end == len(data)
-            self._frame(_DATA, _END_STREAM if last else 0, stream_id, bytes(data[position:end]))
+            self._frame(_Frame.DATA, _END_STREAM if last else 0, stream_id, bytes(data[position:end]))
             position = end
             if position >= allowed:
                 break
@@ -238,24 +246,24 @@ class Http2Connection:
     def reset(self, stream_id: int, code: ErrorCode) -> None:
         """End a stream at once; what still arrives for it is dropped."""
         if self._streams.pop(stream_id, None) is not None:
-            self._frame(_RST_STREAM, 0, stream_id, _WORD.pack(code))
+            self._frame(_Frame.RST_STREAM, 0, stream_id, _WORD.pack(code))
 
     def ping(self, data: bytes) -> None:
         """Ask for a PongReceived with the same 8 bytes."""
-        self._frame(_PING, 0, 0, data)
+        self._frame(_Frame.PING, 0, 0, data)
 
     def go_away(self, code: ErrorCode = ErrorCode.NO_ERROR, reason: bytes = b"") -> None:
         """Tell the peer that streams it opens from now on will not be served; those open now go on."""
         if not self.going_away:
             self.going_away = True
-            self._frame(_GOAWAY, 0, 0, _WORD.pack(self._last_remote) + _WORD.pack(code) + reason)
+            self._frame(_Frame.GOAWAY, 0, 0, _WORD.pack(self._last_remote) + _WORD.pack(code) + reason)
 
     def consume(self, stream_id: int, size: int) -> None:
         """Received data no longer occupies memory: return its window once half of it is used up."""
         self._unreturned += size
         if self._unreturned * 2 >= self._limits.connection_window:
             self._receive_window += self._unreturned
-            self._frame(_WINDOW_UPDATE, 0, 0, _WORD.pack(self._unreturned))
+            self._frame(_Frame.WINDOW_UPDATE, 0, 0, _WORD.pack(self._unreturned))
             self._unreturned = 0
         stream = self._streams.get(stream_id)
         if stream is None or stream.remote_closed:
@@ -263,7 +271,7 @@ class Http2Connection:
         stream.unreturned += size
         if stream.unreturned * 2 >= self._limits.stream_window:
             stream.receive_window += stream.unreturned
-            self._frame(_WINDOW_UPDATE, 0, stream_id, _WORD.pack(stream.unreturned))
+            self._frame(_Frame.WINDOW_UPDATE, 0, stream_id, _WORD.pack(stream.unreturned))
             stream.unreturned = 0
 
     def _close_local(self, stream_id: int) -> None:
@@ -319,37 +327,37 @@ class Http2Connection:
 
     def _receive(self, kind: int, flags: int, stream_id: int, payload: bytes, events: list[Event]) -> None:
         if self._awaits_settings:
-            if kind != _SETTINGS or flags & _ACK:
+            if kind != _Frame.SETTINGS or flags & _ACK:
                 raise Http2Error(ErrorCode.PROTOCOL_ERROR, "the first frame is not SETTINGS")
             self._awaits_settings = False
-        if self._header_block is not None and (kind != _CONTINUATION or stream_id != self._header_block[0]):
+        if self._header_block is not None and (kind != _Frame.CONTINUATION or stream_id != self._header_block[0]):
             raise Http2Error(ErrorCode.PROTOCOL_ERROR, "a header block is interrupted")
         match kind:
-            case 0:
+            case _Frame.DATA:
                 self._receive_data(flags, stream_id, payload, events)
-            case 1:
+            case _Frame.HEADERS:
                 self._receive_headers(flags, stream_id, payload, events)
-            case 3:
+            case _Frame.RST_STREAM:
                 self._receive_reset(stream_id, payload, events)
-            case 4:
+            case _Frame.SETTINGS:
                 self._receive_settings(flags, stream_id, payload, events)
-            case 5:
+            case _Frame.PUSH:
                 raise Http2Error(ErrorCode.PROTOCOL_ERROR, "push is not allowed")
-            case 6:
+            case _Frame.PING:
                 if len(payload) != 8 or stream_id:
                     raise Http2Error(ErrorCode.FRAME_SIZE_ERROR, "a PING is malformed")
                 if flags & _ACK:
                     events.append(PongReceived(payload))
                 else:
-                    self._frame(_PING, _ACK, 0, payload)
-            case 7:
+                    self._frame(_Frame.PING, _ACK, 0, payload)
+            case _Frame.GOAWAY:
                 if len(payload) < 8 or stream_id:
                     raise Http2Error(ErrorCode.FRAME_SIZE_ERROR, "a GOAWAY is malformed")
                 last, code = _WORD.unpack_from(payload)[0] & MAX_WINDOW, _WORD.unpack_from(payload, 4)[0]
                 events.append(GoingAway(last, code, payload[8:]))
-            case 8:
+            case _Frame.WINDOW_UPDATE:
                 self._receive_window_update(stream_id, payload, events)
-            case 9:
+            case _Frame.CONTINUATION:
                 self._receive_continuation(flags, payload, events)
             case _:
                 pass  # PRIORITY is deprecated, and unknown frames are for extensions
@@ -416,7 +424,7 @@ class Http2Connection:
                 return
             self._last_remote = stream_id
             if len(self._streams) >= self._limits.streams:
-                self._frame(_RST_STREAM, 0, stream_id, _WORD.pack(ErrorCode.REFUSED_STREAM))
+                self._frame(_Frame.RST_STREAM, 0, stream_id, _WORD.pack(ErrorCode.REFUSED_STREAM))
                 return
             stream = self._streams[stream_id] = _Stream(self._peer_window, self._limits.stream_window)
         if stream is None or stream.remote_closed:
@@ -444,20 +452,18 @@ class Http2Connection:
             return
         for key, value in _SETTING.iter_unpack(payload):
             match key:
-                case 1:
+                case _Key.HEADER_TABLE_SIZE:
                     self._peer_table_lowered = value < hpack.DEFAULT_TABLE_SIZE
-                case 3:
-                    self.peer_max_streams = value
-                    events.append(WindowOpened(0))
-                case 4:
+                case _Key.INITIAL_WINDOW:
                     self._change_peer_window(value, events)
-                case 5:
+                case _Key.MAX_FRAME:
                     if not FRAME_SIZE <= value < 1 << 24:
                         raise Http2Error(ErrorCode.PROTOCOL_ERROR, "SETTINGS_MAX_FRAME_SIZE is out of range")
                     self._peer_frame = min(value, 1 << 18)
                 case _:
-                    pass  # the others limit what we never send
-        self._frame(_SETTINGS, _ACK, 0, b"")
+                    # Of the others one matters, how many streams there may be: whoever opens too many is told so.
+                    pass
+        self._frame(_Frame.SETTINGS, _ACK, 0, b"")
 
     def _change_peer_window(self, value: int, events: list[Event]) -> None:
         if value > MAX_WINDOW:

@@ -48,7 +48,6 @@ DEFAULT_WINDOW = 65536
 MAX_WINDOW = 2**31 - 1
 MAX_DATA = 2**24 - 1
 
-_SYN_STREAM, _SYN_REPLY, _RST_STREAM, _SETTINGS, _PING, _GOAWAY, _HEADERS, _WINDOW_UPDATE = 1, 2, 3, 4, 6, 7, 8, 9
 _FIN = 0x1
 _UNIDIRECTIONAL = 0x2
 _INITIAL_WINDOW = 7
@@ -57,6 +56,12 @@ _MAX_CONCURRENT = 4
 _WORD = struct.Struct(">I")
 _TWO_WORDS = struct.Struct(">II")
 _CONTROL = struct.Struct(">HHI")
+
+
+class _Frame:
+    """Kinds of control frames."""
+
+    SYN_STREAM, SYN_REPLY, RST_STREAM, SETTINGS, PING, GOAWAY, HEADERS, WINDOW_UPDATE = 1, 2, 3, 4, 6, 7, 8, 9
 
 
 class ResetCode(enum.IntEnum):
@@ -171,9 +176,9 @@ class SpdyConnection:
         if not client:
             settings.append((_MAX_CONCURRENT, self._limits.streams))
         body = b"".join(_TWO_WORDS.pack(key, value) for key, value in settings)
-        self._control(_SETTINGS, 0, _WORD.pack(len(settings)) + body)
+        self._control(_Frame.SETTINGS, 0, _WORD.pack(len(settings)) + body)
         if self._limits.window > DEFAULT_WINDOW:
-            self._control(_WINDOW_UPDATE, 0, _TWO_WORDS.pack(0, self._limits.window - DEFAULT_WINDOW))
+            self._control(_Frame.WINDOW_UPDATE, 0, _TWO_WORDS.pack(0, self._limits.window - DEFAULT_WINDOW))
 
     # -- output
 
@@ -207,14 +212,14 @@ class SpdyConnection:
         stream = self._streams[stream_id] = _Stream(self._peer_window)
         stream.local_closed = fin
         block = self._pack_headers(headers)
-        self._control(_SYN_STREAM, _FIN if fin else 0, _TWO_WORDS.pack(stream_id, 0) + b"\0\0" + block)
+        self._control(_Frame.SYN_STREAM, _FIN if fin else 0, _TWO_WORDS.pack(stream_id, 0) + b"\0\0" + block)
         return stream_id
 
     def reply(self, stream_id: int, headers: Mapping[str, str] | None = None) -> None:
         """Accept a stream that the peer opened."""
         if self.is_open(stream_id):
             block = self._pack_headers(headers or {})
-            self._control(_SYN_REPLY, 0, _WORD.pack(stream_id) + block)
+            self._control(_Frame.SYN_REPLY, 0, _WORD.pack(stream_id) + block)
 
     def window(self, stream_id: int) -> int:
         """How many bytes may be sent on the stream now. 0 also if it is closed: see `is_open`."""
@@ -242,33 +247,33 @@ class SpdyConnection:
     def reset(self, stream_id: int, code: ResetCode) -> None:
         """End a stream at once; what still arrives for it is dropped."""
         if self._streams.pop(stream_id, None) is not None:
-            self._control(_RST_STREAM, 0, _TWO_WORDS.pack(stream_id, code))
+            self._control(_Frame.RST_STREAM, 0, _TWO_WORDS.pack(stream_id, code))
 
     def ping(self) -> int:
         """Ask for a PongReceived with the returned id."""
         ping_id = self._next_ping
         self._next_ping += 2
-        self._control(_PING, 0, _WORD.pack(ping_id))
+        self._control(_Frame.PING, 0, _WORD.pack(ping_id))
         return ping_id
 
     def go_away(self, code: int = 0) -> None:
         """Tell the peer that we end. `code`: 0 normal, 1 protocol error, 2 internal error."""
         if not self.going_away:
             self.going_away = True
-            self._control(_GOAWAY, 0, _TWO_WORDS.pack(self._last_remote, code))
+            self._control(_Frame.GOAWAY, 0, _TWO_WORDS.pack(self._last_remote, code))
 
     def consume(self, stream_id: int, size: int) -> None:
         """Received data no longer occupies memory: return its window once half of it is used up."""
         self._unreturned += size
         if self._unreturned * 2 >= self._limits.window:
-            self._control(_WINDOW_UPDATE, 0, _TWO_WORDS.pack(0, self._unreturned))
+            self._control(_Frame.WINDOW_UPDATE, 0, _TWO_WORDS.pack(0, self._unreturned))
             self._unreturned = 0
         stream = self._streams.get(stream_id)
         if stream is None or stream.remote_closed:
             return
         stream.unreturned += size
         if stream.unreturned * 2 >= self._limits.window:
-            self._control(_WINDOW_UPDATE, 0, _TWO_WORDS.pack(stream_id, stream.unreturned))
+            self._control(_Frame.WINDOW_UPDATE, 0, _TWO_WORDS.pack(stream_id, stream.unreturned))
             stream.unreturned = 0
 
     def _close_local(self, stream_id: int) -> None:
@@ -346,23 +351,23 @@ class SpdyConnection:
             raise SpdyError(f"a frame has version {version}")
         try:
             match kind:
-                case 1:
+                case _Frame.SYN_STREAM:
                     self._receive_open(flags, payload, events)
-                case 2:
+                case _Frame.SYN_REPLY:
                     self._receive_reply(flags, payload, events)
-                case 3:
+                case _Frame.RST_STREAM:
                     stream_id, code = _TWO_WORDS.unpack(payload)
                     if self._streams.pop(stream_id, None) is not None:
                         events.append(StreamReset(stream_id, code))
-                case 4:
+                case _Frame.SETTINGS:
                     self._receive_settings(payload, events)
-                case 6:
+                case _Frame.PING:
                     self._receive_ping(_WORD.unpack(payload)[0], events)
-                case 7:
+                case _Frame.GOAWAY:
                     events.append(GoingAway(*_TWO_WORDS.unpack(payload)))
-                case 8:
+                case _Frame.HEADERS:
                     self._unpack_headers(payload[4:])  # of no meaning here, but the compression state must see them
-                case 9:
+                case _Frame.WINDOW_UPDATE:
                     stream_id, change = _TWO_WORDS.unpack(payload)
                     self._receive_window_update(stream_id, change, events)
                 case _:
@@ -380,7 +385,7 @@ class SpdyConnection:
         if self.going_away:
             return
         if len(self._streams) >= self._limits.streams:
-            self._control(_RST_STREAM, 0, _TWO_WORDS.pack(stream_id, ResetCode.REFUSED_STREAM))
+            self._control(_Frame.RST_STREAM, 0, _TWO_WORDS.pack(stream_id, ResetCode.REFUSED_STREAM))
             return
         stream = self._streams[stream_id] = _Stream(self._peer_window)
         stream.remote_closed = bool(flags & _FIN)
@@ -403,7 +408,7 @@ class SpdyConnection:
         if ours:
             events.append(PongReceived(ping_id))
         else:
-            self._control(_PING, 0, _WORD.pack(ping_id))
+            self._control(_Frame.PING, 0, _WORD.pack(ping_id))
 
     def _receive_settings(self, payload: bytes, events: list[Event]) -> None:
         count = _WORD.unpack_from(payload)[0]

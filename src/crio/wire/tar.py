@@ -210,8 +210,8 @@ class TarReader:
             )
             if found is None:
                 return None
-            at, physical, entry.real_size, entry.sparse = found
-            entry.size = physical
+            at, physical = found.at, found.size
+            entry.size, entry.real_size, entry.sparse = physical, found.real_size, found.pieces
         else:
             entry.size = entry.real_size = physical
             entry.sparse = None

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+
+import msgspec
 
 from crio.wire.tar_fields import TarError, decimal, octal
 
@@ -19,7 +20,7 @@ Pieces = tuple[tuple[int, int], ...]
 """(offset, length) of each piece of data in the file, rising."""
 
 
-class SparseFile(NamedTuple):
+class SparseFile(msgspec.Struct, frozen=True):
     """A sparse file's data in the archive, `size` bytes from `at` in the buffer, and their places in the file."""
 
     at: int
