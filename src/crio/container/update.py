@@ -6,7 +6,7 @@ import msgspec
 
 from crio.api.runtime.v1 import api_pb2 as pb
 from crio.base.errors import InvalidArgument
-from crio.container.specgen.resources import limits
+from crio.container.specgen.resources import limits, page_size
 from crio.security.host import HostFacts
 
 _SCALARS = (
@@ -29,6 +29,20 @@ class Update(msgspec.Struct, frozen=True):
     document: bytes
     resources: pb.LinuxContainerResources
     lifts_cpu_quota: bool = False
+
+
+def _swap_beside(memory: int, current: pb.LinuxContainerResources) -> int:
+    """The limit of memory and swap together when only that of memory changes: a container without swap gets none."""
+    swap = current.memory_swap_limit_in_bytes
+    if swap < 0:
+        return swap
+    return max(swap, memory) if swap > current.memory_limit_in_bytes else memory
+
+
+def _merge_hugepages(merged: pb.LinuxContainerResources, change: pb.LinuxContainerResources) -> None:
+    limits_by_size = {page_size(limit.page_size): limit for limit in (*merged.hugepage_limits, *change.hugepage_limits)}
+    del merged.hugepage_limits[:]
+    merged.hugepage_limits.extend(limits_by_size.values())
 
 
 def plan_update(
@@ -59,15 +73,17 @@ def plan_update(
         if value := getattr(change, field):
             setattr(merged, field, value)
     merged.unified.update(change.unified)
-    if change.hugepage_limits:
-        del merged.hugepage_limits[:]
-        merged.hugepage_limits.extend(change.hugepage_limits)
+    _merge_hugepages(merged, change)
     asked = pb.LinuxContainerResources()
     asked.CopyFrom(change)
     if memory and not change.memory_swap_limit_in_bytes:
-        # The swap limit counts memory and swap together: the kernel wants it to move with the memory limit.
-        asked.memory_swap_limit_in_bytes = max(current.memory_swap_limit_in_bytes, memory)
+        asked.memory_swap_limit_in_bytes = _swap_beside(memory, current)
         merged.memory_swap_limit_in_bytes = asked.memory_swap_limit_in_bytes
+    elif change.memory_swap_limit_in_bytes and not memory:
+        # Runtimes set the two together.
+        asked.memory_limit_in_bytes = current.memory_limit_in_bytes
+        if not current.memory_limit_in_bytes:
+            raise InvalidArgument(f"cannot update container {name}: a swap limit needs a memory limit, and it has none")
     lifts_cpu_quota = asked.cpu_quota < 0 and not runtime_lifts_quota
     if lifts_cpu_quota:
         asked.cpu_quota = 0

@@ -45,6 +45,38 @@ def test_swap_moves_with_memory() -> None:
     assert update.resources.memory_swap_limit_in_bytes == 128 << 20
 
 
+def test_a_container_without_swap_gets_none_by_a_change_of_its_memory() -> None:
+    lower = change(memory_limit_in_bytes=32 << 20)
+    assert json.loads(lower.document)["memory"] == {"limit": 32 << 20, "swap": 32 << 20}
+
+
+@pytest.mark.parametrize(("swap", "expected"), [(-1, -1), (256 << 20, 256 << 20), (96 << 20, 128 << 20)])
+def test_swap_of_its_own_stays(swap: int, expected: int) -> None:
+    current = pb.LinuxContainerResources(memory_limit_in_bytes=64 << 20, memory_swap_limit_in_bytes=swap)
+    asked = pb.LinuxContainerResources(memory_limit_in_bytes=128 << 20)
+    update = plan_update("app", current, asked, HostFacts(), min_memory=0, memory_usage=None)
+    assert json.loads(update.document)["memory"] == {"limit": 128 << 20, "swap": expected}
+
+
+def test_swap_alone() -> None:
+    update = change(memory_swap_limit_in_bytes=96 << 20)
+    assert json.loads(update.document)["memory"] == {"limit": 64 << 20, "swap": 96 << 20}
+    assert update.resources.memory_swap_limit_in_bytes == 96 << 20
+    asked = pb.LinuxContainerResources(memory_swap_limit_in_bytes=1 << 30)
+    with pytest.raises(InvalidArgument, match="needs a memory limit"):
+        plan_update("app", pb.LinuxContainerResources(), asked, HostFacts(), min_memory=0, memory_usage=None)
+
+
+def test_huge_pages_of_one_size() -> None:
+    current, asked = pb.LinuxContainerResources(), pb.LinuxContainerResources()
+    for size, limit in (("2MB", 4), ("1GB", 8)):
+        current.hugepage_limits.add(page_size=size, limit=limit)
+    asked.hugepage_limits.add(page_size="2Mi", limit=6)
+    update = plan_update("app", current, asked, HostFacts(), min_memory=0, memory_usage=None)
+    assert [(limit.page_size, limit.limit) for limit in update.resources.hugepage_limits] == [("2Mi", 6), ("1GB", 8)]
+    assert json.loads(update.document)["hugepageLimits"] == [{"pageSize": "2MB", "limit": 6}]
+
+
 def test_a_limit_below_the_use_is_refused() -> None:
     with pytest.raises(InvalidArgument, match="uses 52428800 bytes"):
         change(memory_usage=50 << 20, memory_limit_in_bytes=40 << 20)
