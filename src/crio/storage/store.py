@@ -28,7 +28,7 @@ from crio.storage.locks import LockFile
 from crio.storage.mounts import MountTable
 from crio.storage.options import StoreOptions
 from crio.storage.records import ContainerRecord, IdMapEntry, ImageRecord, LayerRecord
-from crio.storage.table import Edit
+from crio.storage.table import Edit, Snapshot
 from crio.storage.trash import Trash
 from crio.storage.usage import Usage
 
@@ -326,23 +326,11 @@ class Store:
             self.image_store.table.reading(),
             self.container_store.table.writing() as edit,
         ):
-            parent = ""
-            if image_id is not None:
-                image = self.image_store.find(image_id)
-                if image is None:
-                    raise NotFound(f"cannot create container {id}: image {image_id} does not exist")
-                image_id, parent = image.id, image.layer
-                if parent and not self.driver.is_whole(parent):
-                    raise DataLoss(f"cannot create container {id}: layer {parent} of image {image.id} is damaged")
-            if id in edit.now.by_id:
-                raise AlreadyExists(f"cannot create container {id}: the id is in use")
-            for name in names:
-                if name in edit.now.by_name:
-                    owner = edit.now.by_name[name]
-                    raise AlreadyExists(f"cannot create container {id}: the name {name!r} belongs to container {owner}")
+            image = self._whole_image(image_id, id) if image_id is not None else None
+            _refuse_taken(edit.now, id, names)
             layer = LayerRecord(
                 id=new_id(),
-                parent=parent,
+                parent=image.layer if image is not None else "",
                 names=[f"{names[0]}-layer"] if names else [],
                 mountlabel=mount_label,
                 created=records.now(),
@@ -350,7 +338,7 @@ class Store:
             record = ContainerRecord(
                 id=id,
                 names=list(names),
-                image=image_id or "",
+                image=image.id if image is not None else "",
                 layer=layer.id,
                 metadata=metadata,
                 created=layer.created,
@@ -370,6 +358,16 @@ class Store:
                 raise
             failpoint("storage.container.made")
         return record
+
+    def _whole_image(self, image_id: str, container_id: str) -> ImageRecord:
+        image = self.image_store.find(image_id)
+        if image is None:
+            raise NotFound(f"cannot create container {container_id}: image {image_id} does not exist")
+        if image.layer and not self.driver.is_whole(image.layer):
+            raise DataLoss(
+                f"cannot create container {container_id}: layer {image.layer} of image {image.id} is damaged"
+            )
+        return image
 
     def _undo_container(self, edit: Edit[LayerRecord], layer: str) -> None:
         try:
@@ -459,6 +457,15 @@ class Store:
         """What is in use on the file system of containers' layers, by whomever: at once, without a walk."""
         status = os.statvfs(self.options.graphroot)
         return Usage((status.f_blocks - status.f_bfree) * status.f_frsize, status.f_files - status.f_ffree)
+
+
+def _refuse_taken(containers: Snapshot[ContainerRecord], id: str, names: Sequence[str]) -> None:
+    if id in containers.by_id:
+        raise AlreadyExists(f"cannot create container {id}: the id is in use")
+    for name in names:
+        if name in containers.by_name:
+            owner = containers.by_name[name]
+            raise AlreadyExists(f"cannot create container {id}: the name {name!r} belongs to container {owner}")
 
 
 def _texts(value: object) -> list[str] | None:
