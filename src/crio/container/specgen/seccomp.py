@@ -19,9 +19,14 @@ UNCONFINED, RUNTIME_DEFAULT = "Unconfined", "RuntimeDefault"
 
 
 class Choice(msgspec.Struct, frozen=True):
+    """The filter of one container, and what is to be told and done about it."""
+
     encoded: Raw = NONE
+    """`linux.seccomp` of the specification; unset when unconfined."""
     reference: str = UNCONFINED
+    """The profile's name, as the specification's annotations tell it."""
     listener: str = ""
+    """The socket at which the daemon hears of forbidden calls; "" if nobody asked for that."""
     action: str = ""
     """What the notifier is to do, as the annotation says it."""
     program: str = ""
