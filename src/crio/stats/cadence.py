@@ -19,18 +19,18 @@ class Cadence:
         self._interval = 0.0
         """The last that was seen twice in a row; 0 for none."""
 
-    def looked(self, now: float) -> float:
-        """A look at `now`: when whoever looked is likely to look again."""
-        interval = self._repeated(now)
-        if interval:
-            self._interval = interval
+    def looked(self, now: float) -> tuple[float, float]:
+        """A look at `now`: when who looked is likely to look again, and the interval that he keeps; 0 if unknown."""
+        steady = interval = self._repeated(now)
+        if steady:
+            self._interval = steady
         elif self._interval:
             interval = self._interval
         else:
             first = now - self._looks[-1] if self._looks else 0.0
             interval = first if SHORTEST <= first <= LONGEST else USUAL
         self._looks.append(now)
-        return now + interval
+        return now + interval, steady
 
     def _repeated(self, now: float) -> float:
         """The shortest interval after which somebody looks now for the third time, as it seems; 0 if there is none."""

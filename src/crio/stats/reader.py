@@ -27,8 +27,8 @@ from crio.stats.network import read_interfaces
 
 MAX_AGE = 1.0
 """Seconds for which a list tells figures again, if the configuration asks for no longer time."""
-_LEAD = 0.6
-"""Seconds before a look that is expected, at which figures are read for it."""
+STEADY_AGE = 2.0
+"""The same for whoever looks at steady intervals, but never more than a fifth of his interval."""
 _SLICE = 0.0005
 """Seconds for which reading may keep the daemon from anything else."""
 _FORGET_AFTER = 150.0
@@ -79,9 +79,9 @@ class StatsReader:
 
     async def containers(self, containers: Sequence[Container]) -> list[bytes]:
         """The figures of several containers, each as an encoded ContainerStats."""
-        self._expect("containers", containers)
+        oldest = self._expect("containers", containers)
         await self._layers.measure([container.id for container in containers])
-        await self._read_all(containers, {}, time.monotonic() - self._max_age)
+        await self._read_all(containers, {}, oldest)
         # What has ended while others were read is told of no more.
         return [self._encode(container) for container in containers if container.running]
 
@@ -99,9 +99,9 @@ class StatsReader:
         """The figures of pods, each as an encoded PodSandboxStats with those of its running containers."""
         pods = self._members(sandboxes)
         containers = [container for members in pods.values() for container in members]
-        self._expect("sandboxes", sandboxes)
+        oldest = self._expect("sandboxes", sandboxes)
         await self._layers.measure([container.id for container in containers])
-        await self._read_all(containers, pods, time.monotonic() - self._max_age)
+        await self._read_all(containers, pods, oldest)
         return [self._encode_sandbox(sandbox, members) for sandbox, members in pods.items() if sandbox.ready]
 
     async def close(self) -> None:
@@ -110,10 +110,6 @@ class StatsReader:
             self._sweep.cancel()
         await self._ahead.stop()
         self._groups.forget(float("inf"))
-
-    @property
-    def _max_age(self) -> float:
-        return float(self._period()) or MAX_AGE
 
     def _members(self, sandboxes: Iterable[Sandbox]) -> dict[Sandbox, list[Container]]:
         """The running containers of each pod."""
@@ -127,22 +123,26 @@ class StatsReader:
 
     # Reading
 
-    def _expect(self, kind: str, wanted: Sequence[Container] | Sequence[Sandbox]) -> None:
-        """Read ahead for the next list of this kind."""
-        expected = self._cadences[kind].looked(time.monotonic())
+    def _expect(self, kind: str, wanted: Sequence[Container] | Sequence[Sandbox]) -> float:
+        """Read ahead for the next list of this kind. Returns since when figures must have been read for this one."""
+        now = time.monotonic()
+        expected, interval = self._cadences[kind].looked(now)
+        age = self._period() or max(MAX_AGE, min(interval / 5, STEADY_AGE))
         if len(self._ahead) < _MOST_EXPECTED:
-            self._ahead.spawn(kind, self._read_for(expected, list(wanted)))
+            self._ahead.spawn(kind, self._read_for(expected, age, list(wanted)))
         if self._sweep is None:
             self._sweep = asyncio.get_running_loop().call_later(_FORGET_AFTER, self._forget)
+        return now - age
 
-    async def _read_for(self, expected: float, wanted: Sequence[Container | Sandbox]) -> None:
-        """Have figures that will be young enough at the time `expected`."""
-        await asyncio.sleep(max(expected - _LEAD - time.monotonic(), 0))
+    async def _read_for(self, expected: float, age: float, wanted: Sequence[Container | Sandbox]) -> None:
+        """Have figures that will not be older than `age` at the time `expected`, nor soon after."""
+        lead = min(age, STEADY_AGE) / 2
+        await asyncio.sleep(max(expected - lead - time.monotonic(), 0))
         pods = self._members(each for each in wanted if isinstance(each, Sandbox) and each.ready)
         containers = [each for each in wanted if isinstance(each, Container) and each.running]
         containers += [container for members in pods.values() for container in members]
         await self._layers.measure([container.id for container in containers])
-        await self._read_all(containers, pods, expected - self._max_age, pause=_SLICE)
+        await self._read_all(containers, pods, expected - age, pause=_SLICE)
 
     async def _read_all(
         self,

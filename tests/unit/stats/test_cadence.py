@@ -9,7 +9,7 @@ from crio.stats.cadence import LONGEST, USUAL, Cadence
 
 def expected(cadence: Cadence, *looks: float) -> float:
     """After how long the next look is expected after these."""
-    return [cadence.looked(look) - look for look in looks][-1]
+    return [cadence.looked(look)[0] - look for look in looks][-1]
 
 
 def test_of_whom_nothing_is_known_the_usual_is_expected() -> None:
@@ -41,10 +41,15 @@ def test_two_that_look_are_expected_at_their_own_intervals() -> None:
     """One each 10 seconds, one each 15 seconds, from 3 on."""
     cadence = Cadence()
     looks = sorted([(10.0 * n, 10.0) for n in range(12)] + [(3.0 + 15.0 * n, 15.0) for n in range(8)])
-    found = [(interval, cadence.looked(at) - at) for at, interval in looks]
+    found = [(interval, cadence.looked(at)[0] - at) for at, interval in looks]
     assert all(told == pytest.approx(interval) for interval, told in found[10:])
 
 
 def test_somebody_quick_is_expected_after_a_second() -> None:
     cadence = Cadence()
     assert expected(cadence, *(0.25 * n for n in range(40))) == pytest.approx(1.0)
+
+
+def test_an_interval_is_known_when_it_was_kept_twice() -> None:
+    cadence = Cadence()
+    assert [cadence.looked(look)[1] for look in (0.0, 10.0, 20.0, 52.0, 62.0, 72.0)] == [0, 0, 10, 0, 0, 10]

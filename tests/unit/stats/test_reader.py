@@ -19,6 +19,7 @@ from crio.conmon.exitrecord import ExitRecord
 from crio.container.container import Container
 from crio.linux.cgroup import CgroupFs, detect
 from crio.sandbox.sandbox import Sandbox
+from crio.stats import cadence
 from crio.stats import layers as layers_module
 from crio.stats import reader as reader_module
 from crio.stats.layers import Layers
@@ -190,18 +191,23 @@ async def test_a_pod_without_a_group_is_the_sum_of_its_containers(bed: Bed) -> N
 
 
 async def test_figures_are_read_before_a_look_that_is_expected(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reader_module, "_LEAD", 9.9)
+    monkeypatch.setattr(cadence, "USUAL", 2.0)
     bed.pod()
     container = bed.container(0xC1)
     asked = (await bed.containers())[container.id]
-    read_again = bed.reader._told[container.id]
-    await until(
-        lambda: (
-            read_again.at > time.monotonic() - 0.5
-            and pb.ContainerStats.FromString(read_again.attributes + read_again.used).cpu.timestamp
-            > asked.cpu.timestamp
-        )
-    )
+    told = bed.reader._told[container.id]
+    await until(lambda: pb.ContainerStats.FromString(told.used).cpu.timestamp > asked.cpu.timestamp)
+
+
+async def test_who_asks_steadily_is_told_older_ones(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reader_module, "MAX_AGE", 0.0)
+    monkeypatch.setattr(reader_module, "STEADY_AGE", 3600.0)
+    bed.pod()
+    container = bed.container(0xC1)
+    looks = [(5e9, 0.0), (5e9, 0.0), (5e9, 1e6)]
+    monkeypatch.setattr(bed.reader._cadences["containers"], "looked", lambda now: looks.pop(0))
+    first, second, third = [(await bed.containers())[container.id].cpu.timestamp for _ in range(3)]
+    assert first < second == third
 
 
 async def test_the_period_of_collection_is_how_long_figures_are_told(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
