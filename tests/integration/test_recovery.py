@@ -21,7 +21,7 @@ from crio.linux.mount import mount
 from crio.linux.pidfd import process_alive
 from crio.rpc.status import RpcError
 from crio.sandbox.cgroups import unit_names
-from node import Node, until
+from node import PATIENCE, Node, until
 
 pytestmark = pytest.mark.root
 
@@ -485,7 +485,12 @@ async def test_a_full_disk_loses_nothing_and_keeps_nobody_from_removing(node: No
     assert (await node.wait_exited(container)).exit_code == 9
     await node.remove_container(container)
     await node.stop_pod(pod)
-    assert (await node.pod_status(pod)).state == pb.SANDBOX_NOTREADY
+    # Nor does the next daemon take it for ready, of which perhaps nobody could note that it is not.
+    node.kill()
+    await node.start()
+    async with asyncio.timeout(PATIENCE):
+        while (await node.pod_status(pod)).state != pb.SANDBOX_NOTREADY:
+            await asyncio.sleep(0.02)
     await node.remove_pod(pod)
     (image,) = (await node.call("ListImages", pb.ListImagesRequest(), pb.ListImagesResponse)).images
     request = pb.RemoveImageRequest(image=pb.ImageSpec(image=image.id))

@@ -96,7 +96,7 @@ class Recovery:
             if record.complete:
                 self._sandboxes.adopt(sandbox)
                 self._found.sandboxes += 1
-                if record.stopping and not record.stopped_at:
+                if not record.stopped_at and (record.stopping or sandbox.is_taken_down):
                     self._found.stopping.append(record.id)
             else:
                 unfinished.append(sandbox)

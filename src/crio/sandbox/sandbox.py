@@ -15,6 +15,7 @@ from functools import cached_property
 
 from crio.api.runtime.v1 import api_pb2 as pb
 from crio.base.ids import SandboxId
+from crio.linux.mount import is_mount_point
 from crio.linux.pidfd import process_alive
 from crio.sandbox.record import SandboxRecord, save
 from crio.sandbox.user_namespace import IdMaps
@@ -56,6 +57,11 @@ class Sandbox:
         if not record.complete or record.stopped_at:
             return False
         return not record.pause_pid or process_alive(record.pause_pid, record.pause_start)
+
+    @property
+    def is_taken_down(self) -> bool:
+        """Whether a namespace of its own has gone: then a stop had begun, also where there was no room to note that."""
+        return not all(map(is_mount_point, self.record.namespaces.values()))
 
     @property
     def options(self) -> pb.NamespaceOption:

@@ -6,7 +6,10 @@ import os
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from crio.api.runtime.v1 import api_pb2 as pb
+from crio.linux.mount import bind, umount
 from crio.linux.pidfd import start_time
 from crio.sandbox.network import pod_network
 from crio.sandbox.record import load
@@ -41,6 +44,20 @@ def test_a_reused_number_is_not_the_pause_process() -> None:
 
 def test_without_a_pause_process_there_is_no_namespace() -> None:
     assert make_sandbox(1).pid_namespace == ""
+
+
+@pytest.mark.root
+def test_a_pod_that_lost_a_namespace_is_taken_down(tmp_path: Path) -> None:
+    pins = {kind: str(tmp_path / kind) for kind in ("net", "uts")}
+    for kind, path in pins.items():
+        Path(path).touch()
+        bind(f"/proc/self/ns/{kind}", path)
+    item = make_sandbox(1, namespaces=pins)
+    assert not item.is_taken_down
+    umount(pins["uts"])
+    assert item.is_taken_down
+    umount(pins["net"])
+    assert not make_sandbox(1).is_taken_down
 
 
 def test_a_changed_configuration_is_saved(tmp_path: Path) -> None:
