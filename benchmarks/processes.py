@@ -70,6 +70,12 @@ def descendants(root: int) -> list[int]:
     return found
 
 
+def with_children(pids: Iterable[int], name: str) -> list[int]:
+    """These processes, and their children that have this name."""
+    roots = set(pids)
+    return [*roots, *(pid for pid, parent in parents().items() if parent in roots and command(pid) == name)]
+
+
 def command(pid: int) -> str:
     """The name that the kernel shows; "" for one that has ended."""
     try:
@@ -79,10 +85,13 @@ def command(pid: int) -> str:
         return ""
 
 
-def own_cpu_seconds(pid: int) -> float:
-    """Used by the process itself until now."""
-    fields = stat_fields(pid)
-    return (int(fields[11]) + int(fields[12])) / _TICKS if fields else 0.0
+def watching_cpu_seconds(monitor: int) -> float:
+    """Used until now by a monitor and by its children of the same name, those that have ended included."""
+    total = 0
+    for pid in with_children([monitor], command(monitor)):
+        if fields := stat_fields(pid):
+            total += sum(int(value) for value in fields[11 : 15 if pid == monitor else 13])
+    return total / _TICKS
 
 
 def tree_cpu_seconds(root: int) -> float:

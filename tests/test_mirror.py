@@ -24,7 +24,7 @@ OTHERWISE_TESTED = {
     "cli/doctor": "configuration daemon examination finding questions",
     "cli/demo": "daemon rich_display",
     "config": "catalog convert handlers host key model problem retired validate",
-    "conmon": "control launch loop monitor output pause record sockets starter stdin",
+    "conmon": "control launch loop output pause record sockets starter stdin",
     "container": "create exec manager seccomp_artifact spec_inputs",
     "container/specgen": "input",
     "cri": "container_attach container_checkpoint container_create container_exec container_exec_sync "

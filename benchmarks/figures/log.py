@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Collection
 from pathlib import Path
 
 from benchmarks import processes
@@ -16,7 +17,7 @@ _LINES = b"x" * 99 + b"\n"
 _LONG = b"y" * 200_000 + b"\n"
 _TIMEOUT = 120.0
 _MONITORS = 200
-_QUIET = 0.5
+_QUIET, _LONG_QUIET = 0.5, 5.0
 """Seconds after which a monitor has given back what a flood took."""
 
 
@@ -57,18 +58,18 @@ async def _throughput(peer: MonitorPeer, table: Table, title: str, data: Path) -
     # The container stays when all is written, so that its monitor's processor time can be read.
     container = peer.bundle(("/bin/sh", "-c", "cat /data; exec sleep 1000"), data)
     monitor = await peer.create(container)
-    before = processes.own_cpu_seconds(monitor)
+    before = processes.watching_cpu_seconds(monitor)
     begin = time.perf_counter()
     peer.start(container)
     await _wait_quiet(peer.log(container), data.stat().st_size)
     seconds = time.perf_counter() - begin
-    spent = processes.own_cpu_seconds(monitor) - before
+    spent = processes.watching_cpu_seconds(monitor) - before
     await asyncio.sleep(_QUIET)
     mebibytes = data.stat().st_size / _MIB
     table.figure(title, "MiB/s", more_is_better=True).add(peer.name, mebibytes / seconds)
     table.figure(f"{title}: processor time of the monitor", "s/GiB").add(peer.name, spent / mebibytes * 1024)
     table.figure(f"{title}: memory of the monitor afterwards", "MiB PSS").add(
-        peer.name, processes.memory([monitor]).pss
+        peer.name, processes.memory(processes.with_children([monitor], "conmon")).pss
     )
     await peer.end(container)
 
@@ -107,10 +108,16 @@ async def _memory(peer: MonitorPeer, table: Table, count: int) -> None:
             made[container] = await peer.create(container)
             peer.start(container)
         await asyncio.sleep(_QUIET)
-        used = processes.memory(made.values())
-        table.figure(f"PSS, {state}", "MiB").add(peer.name, used.pss / count)
-        table.figure(f"private, {state}", "MiB").add(peer.name, used.private / count)
-        table.figure(f"RSS, {state}", "MiB").add(peer.name, used.rss / count)
+        _note_memory(table, peer, made.values(), state)
+        if state != "quiet":
+            await asyncio.sleep(_LONG_QUIET)
+            _note_memory(table, peer, made.values(), f"{state}, {_LONG_QUIET:g} s later")
         for container in made:
             await peer.end(container)
         made.clear()
+
+
+def _note_memory(table: Table, peer: MonitorPeer, monitors: Collection[int], state: str) -> None:
+    used = processes.memory(processes.with_children(monitors, "conmon"))
+    for name, value in (("PSS", used.pss), ("private", used.private), ("RSS", used.rss)):
+        table.figure(f"{name}, {state}", "MiB").add(peer.name, value / len(monitors))

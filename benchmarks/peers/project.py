@@ -68,12 +68,13 @@ plugin_dirs = ["{self.scratch.plugins}"]
 """)
 
     def monitors(self) -> list[int]:
-        """The containers' monitors, without the zygote and the one that it keeps ahead."""
-        return [
+        """The containers' monitors with their servers, without the zygote and the one that it keeps ahead."""
+        monitors = [
             int((directory / "conmon.pid").read_text())
             for directory in (self.root / "state" / "containers").iterdir()
             if (directory / "conmon.pid").exists()
         ]
+        return processes.with_children(monitors, "conmon")
 
     def zygote(self) -> list[int]:
         """The zygote, and the monitor with its starter that waits for the next container."""

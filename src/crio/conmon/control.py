@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import socket
 
-from crio.conmon.loop import HANG_UP, READ
+from crio.conmon.loop import READ
 from crio.conmon.packets import PROTOCOL, Packet, PacketError, receive, send
 from crio.conmon.sockets import accept
 
@@ -26,19 +26,10 @@ if TYPE_CHECKING:
 class ControlServer:
     """Serves `operations`: by verb, a function from the request to the answer's fields; its OSError is answered.
 
-    The loop has `listener`, and `session`: an open connection that gets the news without having asked, and those of the
-    log if `log_news`.
+    The loop has `listener`, and so has it the open connections that are given to it with `take`.
     """
 
-    def __init__(
-        self,
-        loop: Loop,
-        operations: Mapping[str, Operation],
-        listener: socket.socket,
-        session: socket.socket,
-        *,
-        log_news: bool = False,
-    ) -> None:
+    def __init__(self, loop: Loop, operations: Mapping[str, Operation], listener: socket.socket) -> None:
         self._loop = loop
         self._operations = operations
         self._clients: dict[int, socket.socket] = {}
@@ -47,11 +38,21 @@ class ControlServer:
         self._news: tuple[str, Mapping[str, Value]] | None = None
         self._listener = listener
         loop.handle(listener.fileno(), self._accept)
-        loop.remove(session.fileno())
-        self._add(session)
-        self._watchers.add(session.fileno())
-        if log_news:
-            self._log_watchers.add(session.fileno())
+
+    def take(self, sock: socket.socket, *, watches: bool, watches_log: bool) -> None:
+        """Serve a connection which gets the news, and those of the log, without asking for them."""
+        fd = sock.fileno()
+        sock.setblocking(False)
+        self._clients[fd] = sock
+        if watches:
+            self._watchers.add(fd)
+        if watches_log:
+            self._log_watchers.add(fd)
+        self._loop.handle(fd, lambda _events: self._ready(fd))
+
+    def connections(self) -> list[tuple[int, bool, bool]]:
+        """Descriptor and the two arguments of `take` for each connection that is open now."""
+        return [(fd, fd in self._watchers, fd in self._log_watchers) for fd in self._clients]
 
     def announce_log(self, fields: Mapping[str, Value]) -> None:
         """Tell those who asked for it."""
@@ -67,13 +68,8 @@ class ControlServer:
     def _accept(self, _events: int) -> None:
         sock = accept(self._listener, len(self._clients))
         if sock is not None:
-            self._add(sock)
-
-    def _add(self, sock: socket.socket) -> None:
-        sock.setblocking(False)
-        fd = sock.fileno()
-        self._clients[fd] = sock
-        self._loop.add(fd, READ | HANG_UP, lambda _events: self._ready(fd))
+            self._loop.register(sock.fileno(), READ)
+            self.take(sock, watches=False, watches_log=False)
 
     def _ready(self, fd: int) -> None:
         try:

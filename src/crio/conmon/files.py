@@ -5,20 +5,29 @@ from __future__ import annotations
 import fcntl
 import os
 import select
+import sys
+
+from crio.conmon.packets import decode
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-EPOLL = 3
-"""The number of the epoll instance in every monitor; what else is open stands in the facts, under the number after."""
-FACTS = 4
+EPOLL, FACTS, REAPED = 3, 4, 5
+"""Numbers in every monitor: its epoll instance; the facts, in which all else stands that is open; and an eventfd.
+
+The eventfd is readable from the moment on in which the monitor has reaped its container.
+"""
+PID_AT, STATUS_AT = 0, 4
+"""Where the facts have the container's pid, and its wait status once it is reaped: two C ints before all the rest."""
 
 _FIRST = 3
 _ASIDE = 64
 """More than a zygote, starter or monitor ever has open."""
 _MAX_FD = 1 << 20
-_MAX_FACTS = 128 * 1024
+_MAX_FACTS = 256 * 1024
+_INT = 4
+_TEXT_AT = 8
 _READ, _PRIORITY = select.EPOLLIN, select.EPOLLPRI
 
 
@@ -78,20 +87,61 @@ def close_all_but(fds: Sequence[int]) -> list[int]:
     return kept
 
 
-def hand_over(files: Files, about: bytes, others: Sequence[int]) -> list[int]:
-    """In the starter: leave the monitor, whose table of files this process shares, with `files` and no other.
+class Facts:
+    """What a monitor has to know: `pid` and `counter` of OOM kills of its container, and the `request` for it.
 
-    `about` is what it will want to know; `read_facts` gives it back. `others` stay open too: their new numbers are
-    returned, and the caller closes them.
+    `state` is for the next server from the one before, empty for the first. In a file, so that the monitor itself need
+    not have it in its memory.
+    """
+
+    __slots__ = ("counter", "files", "pid", "request", "state")
+
+    def __init__(self, pid: int, counter: str, request: bytes, files: Files, state: bytes = b"") -> None:
+        self.pid = pid
+        self.counter = counter
+        self.request = request
+        self.files = files
+        self.state = state
+
+    @classmethod
+    def read(cls, file: int = FACTS) -> Facts:
+        """What `write` wrote."""
+        data = os.pread(file, _MAX_FACTS, 0)
+        pid = int.from_bytes(data[PID_AT : PID_AT + _INT], sys.byteorder)
+        numbers, counter, length, rest = data[_TEXT_AT:].split(b"\0", 3)
+        end = int(length)
+        files = Files(*map(int, numbers.split()))
+        return cls(pid, counter.decode("utf-8", "surrogateescape"), rest[end:], files, rest[:end])
+
+    def write(self, file: int = FACTS) -> None:
+        numbers = b" ".join(b"%d" % fd for fd in self.files.in_order())
+        counter = self.counter.encode("utf-8", "surrogateescape")
+        text = b"%s\0%s\0%d\0%s%s" % (numbers, counter, len(self.state), self.state, self.request)
+        os.pwrite(file, self.pid.to_bytes(_INT, sys.byteorder), PID_AT)
+        os.pwrite(file, text, _TEXT_AT)
+        os.ftruncate(file, _TEXT_AT + len(text))
+
+    def open_files(self) -> list[int]:
+        """All that the next server will take over."""
+        state = decode(self.state) if self.state else None
+        others = [int(item.split()[0]) for item in state.many("connections")] if state else []
+        return [*self.files.in_order(), *others, state.number("log", -1) if state else -1]
+
+
+def hand_over(facts: Facts, others: Sequence[int]) -> list[int]:
+    """In the starter: leave the monitor, whose table of files this process shares, with these files and no other.
+
+    `others` stay open too: their new numbers are returned, and the caller closes them.
     """
     with select.epoll() as epoll:
         sleeper = os.dup(epoll.fileno())
-    facts = os.memfd_create("facts")
-    _, _, *rest = close_all_but([sleeper, facts, *files.in_order(), *others])
-    number = len(files.in_order())
+    memory = os.memfd_create("facts")
+    reaped = os.eventfd(0)
+    _, _, _, *rest = close_all_but([sleeper, memory, reaped, *facts.files.in_order(), *others])
+    number = len(facts.files.in_order())
     moved, kept = rest[:number], rest[number:]
-    os.write(FACTS, b"%s\0%s" % (b" ".join(b"%d" % fd for fd in moved), about))
-    there = Files(*moved)
+    facts.files = there = Files(*moved)
+    facts.write()
     with select.epoll.fromfd(os.dup(EPOLL)) as epoll:
         for fd in (there.pidfd, there.session, there.control, there.attach, there.stdout, there.stderr):
             if fd >= 0:
@@ -103,9 +153,18 @@ def hand_over(files: Files, about: bytes, others: Sequence[int]) -> list[int]:
     return kept
 
 
-def read_facts() -> tuple[Files, bytes]:
-    """In the monitor: its files, and what `hand_over` was told about them."""
-    data = os.pread(FACTS, _MAX_FACTS, 0)
-    os.close(FACTS)
-    numbers, _, about = data.partition(b"\0")
-    return Files(*map(int, numbers.split())), about
+def close_strays(kept: Sequence[int]) -> None:
+    """Close what a server that died has left open: everything but the standard streams, the three and `kept`."""
+    following = _FIRST + 3
+    for fd in sorted(fd for fd in kept if fd >= following):
+        os.closerange(following, fd)
+        following = fd + 1
+    os.closerange(following, _MAX_FD)
+
+
+def wait_status(facts: int = FACTS, reaped: int = REAPED) -> int:
+    """How the container has ended, as soon as the monitor has reaped it."""
+    with select.epoll() as epoll:
+        epoll.register(reaped, _READ)
+        epoll.poll()
+    return int.from_bytes(os.pread(facts, _INT, STATUS_AT), sys.byteorder)

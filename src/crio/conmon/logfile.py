@@ -28,25 +28,31 @@ class LogFile:
     """One CRI log file, or none at all if `path` is empty.
 
     `size_max` in bytes (0 or less: no limit): a write that would go beyond it starts a new, empty file in the old one's
-    place. If the file cannot be opened, everything is dropped until `reopen`.
+    place. If the file cannot be opened, everything is dropped until `reopen`. `fd` is what another object has left of
+    the same log: its `fileno`, and the bytes that it `dropped`, for the reason `error`.
     """
 
-    def __init__(self, path: str, size_max: int = 0) -> None:
+    def __init__(self, path: str, size_max: int = 0, fd: int = -1, dropped: int = 0, error: str = "") -> None:
         self._path = path
         self._size_max = size_max
-        self._fd = -1
+        self._fd = fd
         self._size = 0
-        self.dropped = 0
-        self.error = ""
+        self.dropped = dropped
+        self.error = error
         self.failing = False
         """Whether the last write was dropped, at least in part."""
         self.failed_at = 0.0
         """When a write was dropped last, by the monotonic clock."""
         try:
-            self._fd = open_log(path)
+            if fd < 0:
+                self._fd = open_log(path)
             self._size = os.fstat(self._fd).st_size if path else 0
-        except OSError as error:
-            self._failed(error, 0)
+        except OSError as failure:
+            self._failed(failure, 0)
+
+    def fileno(self) -> int:
+        """-1 if it is closed, or could not be opened."""
+        return self._fd
 
     def write(self, pieces: list[Buffer]) -> None:
         """Append whole entries."""

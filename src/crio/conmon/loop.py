@@ -26,9 +26,13 @@ class Loop:
         """As `add`, for a descriptor that the epoll instance has already."""
         self._handlers[fd] = handler
 
-    def add(self, fd: int, events: int, handler: Callable[[int], None]) -> None:
+    def register(self, fd: int, events: int) -> None:
+        """Have the epoll instance watch a descriptor, for `handle`."""
         self._epoll.register(fd, events)
-        self._handlers[fd] = handler
+
+    def add(self, fd: int, events: int, handler: Callable[[int], None]) -> None:
+        self.register(fd, events)
+        self.handle(fd, handler)
 
     def modify(self, fd: int, events: int) -> None:
         self._epoll.modify(fd, events)

@@ -37,7 +37,7 @@ class OutputStream:
         os.set_blocking(fd, False)
         self._loop = loop
         self._fd = fd
-        self._kind = kind
+        self.kind = kind
         self._log = log
         self._stamps = stamps
         self.attach: AttachServer | None = None
@@ -47,14 +47,19 @@ class OutputStream:
         self.bytes_read = 0
         loop.handle(fd, self._readable)
 
-    @property
-    def is_open(self) -> bool:
-        return self._fd >= 0
+    def fileno(self) -> int:
+        """-1 if it is closed."""
+        return self._fd
 
     @property
     def holds(self) -> bool:
         """An unfinished line waits for its rest: `settle` must be called soon."""
         return bool(self._formatter.held)
+
+    @property
+    def between_lines(self) -> bool:
+        """Whether another object could go on with the descriptor from here."""
+        return self._formatter.between_lines
 
     def settle(self) -> None:
         """After each turn of the loop: log an unfinished line if nothing followed it in this turn."""
@@ -96,9 +101,9 @@ class OutputStream:
         self.bytes_read += len(data)
         self._log.write(self._formatter.feed(data, self._now()))
         if self.attach is not None and self.attach.count:
-            self.attach.broadcast(self._kind, data)
+            self.attach.broadcast(self.kind, data)
         if self._journal is not None:
-            self._journal.write(_NAMES[self._kind], data)
+            self._journal.write(_NAMES[self.kind], data)
 
     def _now(self) -> bytes:
         return self._stamps.format(time.time_ns())

@@ -1,7 +1,8 @@
-"""The monitor of one container from the first event on: output, attach, control, OOM, and the exit record.
+"""What a monitor does while something happens: output, attach, control, OOM, and in the end the exit record.
 
-Each part is built when the first event for it comes, for the memory's sake (see monitor.py). No module is loaded late,
-because an upgrade may have replaced it by then. Nothing but the container's end ends the monitor; only SIGKILL can.
+It runs in a child of the monitor (monitor.py) with the same open files, from an event on until nothing has happened for
+a while, and leaves what the next one has to know in the facts (files.py). Each part is built when the first event for
+it comes. No module is loaded late, because an upgrade may have replaced it by then.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import time
 from crio.conmon import children
 from crio.conmon.attach import STDERR, STDOUT, AttachServer
 from crio.conmon.control import ControlServer
-from crio.conmon.files import Files
+from crio.conmon.files import FACTS, REAPED, Facts, Files, wait_status
 from crio.conmon.journal import Journal
 from crio.conmon.logfile import LogFile
 from crio.conmon.loop import Loop
@@ -44,19 +45,27 @@ _LINE_PATIENCE = 0.005
 """How long the rest of a line is waited for: nobody sees it of a prompt, and a program's buffers tear fewer lines."""
 _TRIM_AFTER = 0.3
 _TRIM_BYTES = 1024 * 1024
+_REST_AFTER, _MAX_REST_AFTER = 2.0, 60.0
+"""Seconds without an event after which a server leaves. It is doubled each time that the next is needed soon."""
+_SOON = 30.0
 _REHEARSALS = 12
 
 
 class Service:
-    """`about` is what its starter found out: the container's pid, the path of its counter of OOM kills, the request."""
+    """One server of the monitor whose pid is `monitor`, on its epoll instance."""
 
-    def __init__(self, files: Files, about: bytes, epoll: select.epoll) -> None:
-        pid, counter, request = about.split(b"\0", 2)
-        self._spec = decode(request)
-        self._pid = int(pid)
-        self._oom_counter = counter.decode("utf-8", "surrogateescape")
+    def __init__(
+        self, facts: Facts, monitor: int, epoll: select.epoll, *, memory: int = FACTS, reaped: int = REAPED
+    ) -> None:
+        self._facts = facts
+        self._monitor = monitor
+        self._memory = memory
+        self._reaped = reaped
+        self._spec = decode(facts.request)
+        self._pid = facts.pid
+        self._oom_counter = facts.counter
         self._kills = 0
-        self._files = files
+        self._files = files = facts.files
         self._count_kills()
         self._loop = Loop(epoll)
         self._streams: list[OutputStream] = []
@@ -66,9 +75,13 @@ class Service:
         self._control: ControlServer | None = None
         self._oom: OomWatch | None = None
         self._stdin: ContainerInput | None = None
+        self._bytes_before = 0
         self._trimmed_at = 0
+        self._rest_after = _REST_AFTER
         self._log_failing = False
         self._over = False
+        self.at_rest = False
+        """The next server may go on."""
         self._loop.handle(files.pidfd, self._ended)
         self._loop.handle(files.session, self._first_request)
         self._loop.handle(files.control, self._first_request)
@@ -77,25 +90,31 @@ class Service:
         self._loop.handle(files.stderr, self._first_output)
         self._loop.handle(files.oom_event, self._first_oom)
         self._loop.handle(files.oom_counter, self._first_oom)
+        if facts.state:
+            self._go_on(decode(facts.state))
 
-    def run(self) -> None:
-        """Serve until the container has ended and its end is recorded."""
-        children.remember_only(self._pid)
-        while not self._over:
+    def run(self) -> bool:
+        """Serve until the container has ended and its end is recorded, or (False) until nothing happens any more."""
+        while not self._over and not self.at_rest:
             self.turn()
-        self._finish()
+        if self._over:
+            self._finish()
+        return self._over
 
     def turn(self) -> None:
         """Wait for events, and do what they ask for."""
-        quiet = not self._loop.turn(self.patience())
+        patience = self.patience()
+        quiet = not self._loop.turn(patience)
         for stream in self._streams:
             stream.settle()
         if self._log is not None and self._log.failing is not self._log_failing:
             self._tell_of_log(self._log)
         if self._oom is not None and self._oom.must_recheck:
             self._oom.recheck()
-        elif quiet:
+        elif quiet and patience == _TRIM_AFTER:
             self._trim()
+        elif quiet and patience == self._rest_after:
+            self.leave()
 
     def _tell_of_log(self, log: LogFile) -> None:
         """It cannot be written, or can again; on a full disk a short line may fit between others, which is no news."""
@@ -112,7 +131,60 @@ class Service:
             return _OOM_RECHECK
         if self._streams and self._bytes_read() - self._trimmed_at > _TRIM_BYTES:
             return _TRIM_AFTER
-        return None
+        return self._rest_after if self._may_leave() else None
+
+    def _may_leave(self) -> bool:
+        """Whether there is nothing to know but what `leave` writes down."""
+        if self._attach is not None and self._attach.count:
+            return False
+        if self._journal is not None or (self._stdin is not None and self._stdin.blocked):
+            return False
+        if self._log is not None and (self._log.failing or self._log_failing):
+            return False
+        return all(stream.between_lines for stream in self._streams)
+
+    def leave(self) -> None:
+        """Write down for the next server what it cannot see."""
+        files = self._files
+        for stream in self._streams:
+            if stream.kind == STDOUT:
+                files.stdout = stream.fileno()
+            else:
+                files.stderr = stream.fileno()
+        if self._stdin is not None:
+            files.stdin = self._stdin.fileno()
+        state: dict[str, Value] = {
+            "left_at_ms": int(time.monotonic() * 1000),
+            "rest_after_ms": int(self._rest_after * 1000),
+            "bytes_read": self._bytes_read(),
+            "oom_kills": self._kills,
+        }
+        if self._log is not None:
+            state["log"] = self._log.fileno()
+            state["log_dropped"] = self._log.dropped
+            state["log_error"] = self._log.error
+        if self._control is not None:
+            files.session = -1
+            state["connections"] = [f"{fd} {watches:d} {log:d}" for fd, watches, log in self._control.connections()]
+            state["controlled"] = True
+        self._facts.state = encode("state", state)
+        self._facts.write(self._memory)
+        self.at_rest = True
+
+    def _go_on(self, state: Packet) -> None:
+        """From where the server before has left."""
+        if time.monotonic() - state.number("left_at_ms") / 1000 < _SOON:
+            self._rest_after = min(2 * state.number("rest_after_ms") / 1000, _MAX_REST_AFTER)
+        self._bytes_before = self._trimmed_at = state.number("bytes_read")
+        self._kills = max(self._kills, state.number("oom_kills"))
+        if log := state.text("log"):
+            path, size_max = self._spec.text("log_path"), self._spec.number("log_size_max")
+            self._log = LogFile(path, size_max, int(log), state.number("log_dropped"), state.text("log_error"))
+        if state.flag("controlled"):
+            control = self._serve_requests()
+            for connection in state.many("connections"):
+                fd, watches, watches_log = map(int, connection.split())
+                control.take(socket.socket(fileno=fd), watches=bool(watches), watches_log=bool(watches_log))
 
     def _trim(self) -> None:
         """After a burst of output: give the memory of its buffers back to the system."""
@@ -120,7 +192,10 @@ class Service:
         libc.malloc_trim(0)
 
     def _bytes_read(self) -> int:
-        return sum(stream.bytes_read for stream in self._streams)
+        total = self._bytes_before
+        for stream in self._streams:
+            total += stream.bytes_read
+        return total
 
     def _ended(self, _events: int) -> None:
         self._count_kills()
@@ -175,11 +250,10 @@ class Service:
                 "resize": self._op_resize,
                 "close-stdin": self._op_close_stdin,
             }
-            listener = socket.socket(fileno=self._files.control)
-            session = socket.socket(fileno=self._files.session)
-            self._control = ControlServer(
-                self._loop, operations, listener, session, log_news=self._spec.flag("log_news")
-            )
+            self._control = ControlServer(self._loop, operations, socket.socket(fileno=self._files.control))
+            if self._files.session >= 0:
+                session = socket.socket(fileno=self._files.session)
+                self._control.take(session, watches=True, watches_log=self._spec.flag("log_news"))
         return self._control
 
     def _first_oom(self, _events: int) -> None:
@@ -197,7 +271,7 @@ class Service:
             "protocol": PROTOCOL,
             "id": self._spec.text("id"),
             "pid": self._pid,
-            "monitor_pid": os.getpid(),
+            "monitor_pid": self._monitor,
             "exited": self._over,
             "attached": self._attach.count if self._attach is not None else 0,
             "bytes_read": self._bytes_read(),
@@ -218,7 +292,7 @@ class Service:
     def _op_resize(self, request: Packet) -> Mapping[str, Value]:
         if not self._spec.flag("terminal"):
             raise PacketError("the container has no terminal")
-        if self._streams and not self._streams[0].is_open:
+        if self._streams and self._streams[0].fileno() < 0:
             raise PacketError("the container's terminal is closed")
         set_window_size(self._files.stdout, request.number("rows"), request.number("columns"))
         return {}
@@ -231,6 +305,11 @@ class Service:
 
     # --- the end ---
 
+    def _wait_status(self) -> int:
+        """Only the monitor itself can reap the container, which it may have done before."""
+        status = children.status_of(self._pid)
+        return wait_status(self._memory, self._reaped) if status is None else status
+
     def _all_kills(self, exit_code: int) -> int:
         kills = max(self._kills, count_kills(self._oom_counter))
         if kills or not exit_code or self._files.oom_counter < 0 or os.path.exists(self._oom_counter):
@@ -241,7 +320,7 @@ class Service:
 
     def _finish(self) -> None:
         finished_at = time.time_ns()
-        exit_code, signal_number = exit_code_of(children.status_of(self._pid))
+        exit_code, signal_number = exit_code_of(self._wait_status())
         if not self._streams:
             self._first_output(0)
         for stream in self._streams:
@@ -294,24 +373,29 @@ def rehearse() -> None:
         stderr, errors = os.pipe()
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         control, attach = (socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in range(2))
-        over = os.eventfd(0)
+        over, reaped, memory = os.eventfd(0), os.eventfd(1), os.memfd_create("facts")
         epoll = select.epoll()
         for fd in (ours.fileno(), stdout, stderr, over):
             epoll.register(fd, select.EPOLLIN)
         files = Files(ours.detach(), control.detach(), attach.detach(), -1, stdout, stderr, over, -1, -1)
-        service = Service(files, b"0\0\0" + request, epoll)
-        for text in (b"a line\n", b"a line,\nand a half", b"x" * 40_000 + b"\n"):
-            os.write(output, text)
-            os.write(errors, text)
-            service.turn()
-            while service.patience() is not None:
+        Facts(0, "", request, files).write(memory)
+        for texts in ((b"a line\n",), (b"a line,\nand a half", b"\n"), (b"x" * 40_000 + b"\n",)):
+            service = Service(Facts.read(memory), 0, epoll, memory=memory, reaped=reaped)
+            for text in texts:
+                os.write(output, text)
+                os.write(errors, text)
                 service.turn()
-        for verb in ("status", "reopen-log", "watch"):
-            send(theirs, verb, {})
-            service.turn()
+                while (service.patience() or _REST_AFTER) < _REST_AFTER:
+                    service.turn()
+            for verb in ("status", "reopen-log", "watch"):
+                send(theirs, verb, {})
+                service.turn()
+            service.leave()
+        service = Service(Facts.read(memory), 0, epoll, memory=memory, reaped=reaped)
         os.close(output)
         os.close(errors)
         os.eventfd_write(over, 1)
         service.run()
-        os.close(over)
+        for fd in (over, reaped, memory):
+            os.close(fd)
         theirs.close()

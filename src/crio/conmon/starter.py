@@ -14,7 +14,7 @@ import os
 import signal
 import socket
 
-from crio.conmon.files import Files, close_all_but, hand_over
+from crio.conmon.files import Facts, Files, close_all_but, hand_over
 from crio.conmon.launch import (
     Console,
     Launch,
@@ -157,9 +157,9 @@ class Starter:
             oom_counter=os.open(counter, os.O_RDONLY | os.O_CLOEXEC) if version == 2 else -1,
             oom_event=oom_event if version == 1 else -1,
         )
-        about = f"{pid}\0{counter}\0".encode("utf-8", "surrogateescape") + self._request
         answer = encode("created", {"pid": pid, "monitor_pid": self._monitor})
-        asker, daemons_end = hand_over(files, about, [self._asker.fileno(), daemon.fileno()])
+        facts = Facts(pid, counter, self._request, files)
+        asker, daemons_end = hand_over(facts, [self._asker.fileno(), daemon.fileno()])
         try:
             with socket.socket(fileno=asker) as asking:
                 send_encoded(asking, answer, [daemons_end])

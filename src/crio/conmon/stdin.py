@@ -24,6 +24,10 @@ class ContainerInput:
         """The container does not read: take no more from clients until `on_unblocked` is called."""
         self.on_unblocked = _nothing
 
+    def fileno(self) -> int:
+        """-1 if it is closed."""
+        return self._fd
+
     @property
     def is_open(self) -> bool:
         return self._fd >= 0 and not self._close_when_empty

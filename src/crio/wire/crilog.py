@@ -49,6 +49,11 @@ class LineFormatter:
         self.held = b""
         """An unfinished line. The caller calls `flush` if nothing follows at once: a prompt must be seen."""
 
+    @property
+    def between_lines(self) -> bool:
+        """Whether it is in the state that it was made with."""
+        return not self._open and not self.held
+
     def feed(self, data: bytes, stamp: bytes) -> list[Buffer]:
         """Entries for all complete lines of what was read; an unfinished last one is held for the next call.
 

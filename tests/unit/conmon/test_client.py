@@ -197,7 +197,7 @@ async def test_monitor_is_on_its_own(bed: Bed) -> None:
             assert file.read() == "conmon\n"
         # Pipes: stdout and stderr; sockets: the daemon's, ctl, attach.
         async with asyncio.timeout(60):
-            while len(targets := _open_files(pid)) > 12:  # the starter, which makes them, still has its own
+            while len(targets := _open_files(pid)) > 13:  # the starter, which makes them, still has its own
                 await asyncio.sleep(0.01)
         assert targets.count("/dev/null") == 3
         kinds = {target.partition(":")[0] for target in targets} - {"/dev/null"}
