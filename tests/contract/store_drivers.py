@@ -39,7 +39,7 @@ def file_system(kind: str, place: Path) -> Iterator[Path]:
 def options(kind: str, directory: Path) -> StoreOptions:
     driver, driver_options = KINDS[kind]
     return StoreOptions(
-        str(directory / "graph"), str(directory / "run"), driver, driver_options=driver_options, lock_timeout=20
+        str(directory / "graph"), str(directory / "run"), driver, driver_options=driver_options, lock_timeout=60
     )
 
 

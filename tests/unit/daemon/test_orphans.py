@@ -90,7 +90,7 @@ async def test_a_call_of_a_runtime_is_waited_for(
 ) -> None:
     started.append(spawn(programs / "runtime", "--root", "/r", verb, CONTAINER))
     assert await waits_until(programs / "runtime.go", calls(programs), caplog) == 1
-    assert started[0].wait(timeout=10) == 0
+    assert started[0].wait(timeout=60) == 0
 
 
 async def test_a_plugin_is_waited_for(
@@ -98,7 +98,7 @@ async def test_a_plugin_is_waited_for(
 ) -> None:
     started.append(spawn(programs / "plugin", CNI_CONTAINERID=POD, CNI_COMMAND="ADD"))
     assert await waits_until(programs / "plugin.go", calls(programs), caplog) == 1
-    assert started[0].wait(timeout=10) == 0
+    assert started[0].wait(timeout=60) == 0
 
 
 async def test_what_does_not_end_is_killed_with_what_it_has_started(
@@ -108,7 +108,7 @@ async def test_what_does_not_end_is_killed_with_what_it_has_started(
     started.append(spawn(programs / "plugin", CNI_CONTAINERID=POD, CNI_COMMAND="ADD"))
     # What it starts may be seen before its exec, as another one.
     assert await wait_for_orphans(calls(programs), 0.1) in (1, 2)
-    assert started[0].wait(timeout=10) == -9
+    assert started[0].wait(timeout=60) == -9
     # It is gone once somebody has reaped what the plug-in had started.
     async with asyncio.timeout(30):
         while group_exists(started[0].pid):

@@ -233,7 +233,7 @@ async def test_pods_can_not_reach_the_hosts_own_ports(node: Node, ports: HostPor
     await ports.add(first.id, [PortMapping("tcp", 80, port)], node.ips[0])
     with socket.create_server(("127.0.0.1", 0)) as secret:
         # Should nobody come, the test is to fail and not to wait.
-        secret.settimeout(20)
+        secret.settimeout(120)
         first.run("ip", "address", "del", "127.0.0.1/8", "dev", "lo")
         first.run("sysctl", "-qw", "net.ipv4.conf.all.route_localnet=1")
         first.run(

@@ -10,7 +10,7 @@ from crio.storage.records import MountRecord
 
 
 def test_counts_are_shared_between_processes(tmp_path: Path) -> None:
-    one, two = MountTable(str(tmp_path), timeout=1), MountTable(str(tmp_path), timeout=1)
+    one, two = MountTable(str(tmp_path), timeout=60), MountTable(str(tmp_path), timeout=60)
     with one.writing() as mounts:
         mounts["a"] = MountRecord("a", "/x", 1)
     assert two.read() == {"a": MountRecord("a", "/x", 1)}
@@ -24,7 +24,7 @@ def test_counts_are_shared_between_processes(tmp_path: Path) -> None:
 
 
 def test_what_happened_before_an_error_is_saved(tmp_path: Path) -> None:
-    table = MountTable(str(tmp_path), timeout=1)
+    table = MountTable(str(tmp_path), timeout=60)
     with pytest.raises(RuntimeError), table.writing() as mounts:  # noqa: PT012
         mounts["a"] = MountRecord("a", "/x", 1)
         raise RuntimeError
@@ -37,7 +37,7 @@ def test_what_happened_before_an_error_is_saved(tmp_path: Path) -> None:
 )
 def test_useless_files_count_as_empty(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "mountpoints.json").write_bytes(content)
-    table = MountTable(str(tmp_path), timeout=1)
+    table = MountTable(str(tmp_path), timeout=60)
     with table.writing() as mounts:
         assert mounts == {}
     table.close()

@@ -93,7 +93,7 @@ def test_a_server_that_goes_away_and_comes_back(
     shared: tuple[Path, ImageRecord], place: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     point, image = shared
-    other = OtherStore(ImageRecord, f"{point}/overlay-images", "images", timeout=5)
+    other = OtherStore(ImageRecord, f"{point}/overlay-images", "images", timeout=60)
     assert list(other.snapshot().by_id) == [image.id]
     other.close()
     umount(str(point))

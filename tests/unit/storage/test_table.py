@@ -16,7 +16,7 @@ NAMES = ("layers.json", "volatile-layers.json")
 
 
 def open_table(directory: Path) -> Table:
-    lock = LockFile(str(directory / "layers.lock"), timeout=1)
+    lock = LockFile(str(directory / "layers.lock"), timeout=60)
     return RecordTable(LayerRecord, [lock], [IndexFile(str(directory / name), syncer=None) for name in NAMES])
 
 
