@@ -34,7 +34,7 @@ from crio.container import image_mounts
 from crio.container.container import Container
 from crio.container.names import log_path
 from crio.container.notifiers import Notifiers
-from crio.container.record import FILE, ContainerRecord, ContainerUser
+from crio.container.record import FILE, ContainerRecord
 from crio.container.seccomp_artifact import profile_of_artifact
 from crio.container.spec_inputs import SpecInputs
 from crio.container.specgen.apply import apply_effects, apply_relabels
@@ -320,7 +320,7 @@ class ContainerMaker:
 
     def _remember(self, record: ContainerRecord, plan: ContainerPlan) -> None:
         """What ContainerStatus and a later stop need of the plan."""
-        record.user = ContainerUser(plan.user.uid, plan.user.gid, plan.user.groups)
+        record.user = plan.user
         record.stop_signal = plan.stop_signal.number
         record.stop_signal_value = int(plan.stop_signal.value)
         record.mounts = [mount.SerializeToString() for mount in plan.volumes]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import posixpath
 
 from crio.base.errors import InvalidArgument
+from crio.container.record import ContainerUser
 from crio.container.specgen import (
     bookkeeping,
     default_mounts,
@@ -25,7 +26,7 @@ from crio.container.specgen.gomaxprocs import VARIABLE as GOMAXPROCS
 from crio.container.specgen.gomaxprocs import gomaxprocs
 from crio.container.specgen.input import ContainerInput
 from crio.container.specgen.namespaces import namespaces
-from crio.container.specgen.plan import ContainerPlan, ContainerUser, MakeDirectory, MakeLink
+from crio.container.specgen.plan import ContainerPlan, MakeDirectory, MakeLink
 from crio.container.specgen.rlimits import resource_limits
 from crio.container.specgen.umask import umask
 from crio.container.specgen.user import ResolvedUser

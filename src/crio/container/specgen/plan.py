@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import msgspec
 
 from crio.api.runtime.v1 import api_pb2 as pb
+from crio.container.record import ContainerUser
 from crio.container.specgen.stop_signal import StopSignal
 from crio.spec.oci_runtime import IdMapping, Spec
 
@@ -24,9 +25,6 @@ class MakeDirectory(msgspec.Struct, frozen=True):
     gid: int = -1
     """Owner of what is made; -1 is the daemon's."""
 
-    def describe(self) -> str:
-        return f"make directory {self.path} in the root"
-
 
 class MakeLink(msgspec.Struct, frozen=True):
     """A symlink in the container's root; whatever is there already stays."""
@@ -36,17 +34,11 @@ class MakeLink(msgspec.Struct, frozen=True):
     replace: bool = False
     """Remove a file or link that is there."""
 
-    def describe(self) -> str:
-        return f"link {self.path} to {self.target} in the root"
-
 
 class RemoveFile(msgspec.Struct, frozen=True):
     """A file or link in the container's root goes; fine if it is not there."""
 
     path: str
-
-    def describe(self) -> str:
-        return f"remove {self.path} from the root"
 
 
 class WriteFile(msgspec.Struct, frozen=True):
@@ -58,9 +50,6 @@ class WriteFile(msgspec.Struct, frozen=True):
     uid: int = -1
     gid: int = -1
 
-    def describe(self) -> str:
-        return f"write {len(self.data)} bytes to {self.path}"
-
 
 class MakeHostDirectory(msgspec.Struct, frozen=True):
     """A directory on the host, with missing parents, because a mount's source does not exist."""
@@ -70,9 +59,6 @@ class MakeHostDirectory(msgspec.Struct, frozen=True):
     uid: int = -1
     gid: int = -1
 
-    def describe(self) -> str:
-        return f"make directory {self.path} on the host"
-
 
 class CopyTree(msgspec.Struct, frozen=True):
     """A file or directory of the host is copied into the container's directory on the host."""
@@ -81,9 +67,6 @@ class CopyTree(msgspec.Struct, frozen=True):
     target: str
     uid: int = -1
     gid: int = -1
-
-    def describe(self) -> str:
-        return f"copy {self.source} to {self.target}"
 
 
 class MapOwners(msgspec.Struct, frozen=True):
@@ -98,9 +81,6 @@ class MapOwners(msgspec.Struct, frozen=True):
     """(id of the files, id on the host, how many)."""
     gids: tuple[tuple[int, int, int], ...]
 
-    def describe(self) -> str:
-        return f"mount {self.source} with mapped owners at {self.target}"
-
 
 class TryOwners(msgspec.Struct, frozen=True):
     """Nothing is made, but it is an error if the runtime could not mount this path of the host with other owners."""
@@ -108,9 +88,6 @@ class TryOwners(msgspec.Struct, frozen=True):
     source: str
     uids: tuple[tuple[int, int, int], ...]
     gids: tuple[tuple[int, int, int], ...]
-
-    def describe(self) -> str:
-        return f"try whether {self.source} can be mounted with mapped owners"
 
 
 Effect = MakeDirectory | MakeLink | RemoveFile | WriteFile | MakeHostDirectory | CopyTree | MapOwners | TryOwners
@@ -124,14 +101,6 @@ class Relabel(msgspec.Struct, frozen=True):
     trust_top: bool = False
 
 
-class ContainerUser(msgspec.Struct, frozen=True):
-    """For ContainerStatus.user."""
-
-    uid: int
-    gid: int
-    groups: tuple[int, ...]
-
-
 class ContainerPlan(msgspec.Struct):
     """The finished specification, what must be applied before the runtime sees it, and facts for ContainerStatus."""
 
@@ -143,6 +112,7 @@ class ContainerPlan(msgspec.Struct):
     volumes: list[pb.Mount]
     """The request's mounts as they were done, for ContainerStatus.mounts."""
     user: ContainerUser
+    """For ContainerStatus.user."""
     stop_signal: StopSignal
     seccomp_reference: str = ""
     """"RuntimeDefault", "Unconfined", or the path of a profile."""
@@ -150,10 +120,6 @@ class ContainerPlan(msgspec.Struct):
     """Socket on which the runtime hands over the notification descriptor; empty without a notifier."""
     seccomp_action: str = ""
     """What is to happen after forbidden calls."""
-
-    def describe(self) -> list[str]:
-        """The effects in words, in the order in which they are applied."""
-        return [effect.describe() for effect in self.effects]
 
 
 class Notes(msgspec.Struct):

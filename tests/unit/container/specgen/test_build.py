@@ -18,7 +18,7 @@ from crio.config.tables.handler import RuntimeHandler
 from crio.config.tables.runtime import Runtime
 from crio.container.specgen.build import build_spec
 from crio.container.specgen.input import HandlerFacts, ImageFacts, SandboxFacts
-from crio.container.specgen.plan import ContainerPlan
+from crio.container.specgen.plan import ContainerPlan, MakeDirectory, MakeLink
 from crio.inject.cdi import CdiRegistry
 from crio.inject.hooks import HookDirectories
 from crio.linux import mount, namespaces
@@ -67,7 +67,7 @@ def test_plain_container(tmp_path: Path) -> None:
     assert "/proc/asound" in spec.linux.masked_paths
     assert [mount.destination for mount in spec.mounts][:3] == ["/proc", "/dev", "/sys"]
     assert mount_at(spec, "/sys").options[-1] == "ro"
-    assert made.describe() == ["make directory /etc in the root", "link /etc/mtab to /proc/mounts in the root"]
+    assert made.effects == [MakeDirectory("/etc", 0o755, 0, 0), MakeLink("/etc/mtab", "/proc/mounts")]
     assert made.stop_signal.name == "SIGTERM"
     assert oci.encode(oci.decode(oci.encode(spec))) == oci.encode(spec)
 
@@ -187,7 +187,8 @@ def test_user_namespace(tmp_path: Path) -> None:
     assert "gid=5" in mount_at(spec, "/dev/pts").options
     assert spec.process.capabilities is not None
     assert "CAP_KILL" in spec.process.capabilities.bounding
-    assert made.describe()[0] == "make directory /srv in the root"
+    assert isinstance(made.effects[0], MakeDirectory)
+    assert made.effects[0].path == "/srv"
     small = replace(sandbox, gid_mappings=[oci.IdMapping(0, 100_000, 1)])
     assert "gid=5" not in mount_at(plan(tmp_path, sandbox=small).spec, "/dev/pts").options
 

@@ -1,15 +1,6 @@
 from __future__ import annotations
 
-from crio.container.specgen.plan import (
-    CopyTree,
-    MakeDirectory,
-    MakeHostDirectory,
-    MakeLink,
-    Notes,
-    Relabel,
-    RemoveFile,
-    WriteFile,
-)
+from crio.container.specgen.plan import MakeHostDirectory, Notes, Relabel, WriteFile
 
 
 def test_notes_plan_files_and_their_labels() -> None:
@@ -25,22 +16,3 @@ def test_no_label_no_relabelling() -> None:
     notes.write("a", b"")
     notes.label("/x")
     assert notes.relabels == []
-
-
-def test_effects_describe_themselves() -> None:
-    effects = (
-        MakeDirectory("/a"),
-        MakeLink("/a", "/b"),
-        RemoveFile("/a"),
-        WriteFile("/a", b"12"),
-        MakeHostDirectory("/a"),
-        CopyTree("/a", "/b"),
-    )
-    assert [effect.describe() for effect in effects] == [
-        "make directory /a in the root",
-        "link /a to /b in the root",
-        "remove /a from the root",
-        "write 2 bytes to /a",
-        "make directory /a on the host",
-        "copy /a to /b",
-    ]
