@@ -176,6 +176,54 @@ class SandboxManager:
         )
 
     async def _run(self, job: Job, config: pb.PodSandboxConfig, fingerprint: bytes, handler: str, name: str) -> Sandbox:
+        sandbox, sysctls, shm_size = self._plan(config, fingerprint, handler, name)
+        record = sandbox.record
+        attach: asyncio.Task[None] | None = None
+        self._making.add(sandbox)
+        try:
+            with job.step("directory"):
+                os.mkdir(sandbox.directory, 0o700)
+                sandbox.save()
+                failpoint("sandbox.run.after_record")
+                if config.log_directory:
+                    files.make_log_directory(config.log_directory)
+            with job.step("cgroup"):
+                minimum = self.settings.handlers[handler or self.settings.default_runtime].container_min_memory
+                self.groups.check_memory(record.cgroup_parent, minimum)
+                await self.groups.make(self._group(record))
+                # A container will follow. No group can be made until the kernel is ready, so this comes after.
+                self._cgroups.expect_move()
+            if record.namespaces:
+                with job.step("namespaces"):
+                    await asyncio.to_thread(pins.pin, record, sysctls)
+                    failpoint("sandbox.run.after_namespaces")
+            if "net" in record.namespaces:
+                attach = asyncio.get_running_loop().create_task(self._attach_network(job, sandbox))
+            with job.step("files"):
+                self._make_files(sandbox, shm_size)
+            if sandbox.options.pid == pb.POD:
+                with job.step("pause"):
+                    await self._spawn_pause(sandbox)
+            if attach is not None:
+                await attach
+            failpoint("sandbox.run.before_complete")
+            record.complete = True
+            sandbox.save()
+        except BaseException:
+            await self._undo(sandbox, attach)
+            raise
+        finally:
+            self._making.discard(sandbox)
+        self._keep(sandbox)
+        self.tell(pb.CONTAINER_CREATED_EVENT, sandbox)
+        self.tell(pb.CONTAINER_STARTED_EVENT, sandbox)
+        log.info("= sandbox %s is READY (%s)", sandbox.id[:12], name)
+        return sandbox
+
+    def _plan(
+        self, config: pb.PodSandboxConfig, fingerprint: bytes, handler: str, name: str
+    ) -> tuple[Sandbox, Mapping[str, str], int]:
+        """The pod as it is to be, its kernel parameters, and the bytes of its /dev/shm; nothing is made yet."""
         sandbox_id = new_id()
         options = config.linux.security_context.namespace_options
         annotations = self._annotations(config, handler)
@@ -201,47 +249,7 @@ class SandboxManager:
         record.process_label, record.mount_label = labels.process, labels.mount
         sandbox = Sandbox(os.path.join(self.settings.directory, sandbox_id), record)
         record.shm_path = "/dev/shm" if options.ipc == pb.NODE else sandbox.path("shm")
-        attach: asyncio.Task[None] | None = None
-        self._making.add(sandbox)
-        try:
-            with job.step("directory"):
-                os.mkdir(sandbox.directory, 0o700)
-                sandbox.save()
-                failpoint("sandbox.run.after_record")
-                if config.log_directory:
-                    files.make_log_directory(config.log_directory)
-            with job.step("cgroup"):
-                minimum = self.settings.handlers[handler or self.settings.default_runtime].container_min_memory
-                self.groups.check_memory(record.cgroup_parent, minimum)
-                await self.groups.make(self._group(record))
-                # A container will follow. No group can be made until the kernel is ready, so this comes after.
-                self._cgroups.expect_move()
-            if planned:
-                with job.step("namespaces"):
-                    await asyncio.to_thread(pins.pin, record, sysctls)
-                    failpoint("sandbox.run.after_namespaces")
-            if "net" in planned:
-                attach = asyncio.get_running_loop().create_task(self._attach_network(job, sandbox))
-            with job.step("files"):
-                self._make_files(sandbox, shm_size)
-            if options.pid == pb.POD:
-                with job.step("pause"):
-                    await self._spawn_pause(sandbox)
-            if attach is not None:
-                await attach
-            failpoint("sandbox.run.before_complete")
-            record.complete = True
-            sandbox.save()
-        except BaseException:
-            await self._undo(sandbox, attach)
-            raise
-        finally:
-            self._making.discard(sandbox)
-        self._keep(sandbox)
-        self.tell(pb.CONTAINER_CREATED_EVENT, sandbox)
-        self.tell(pb.CONTAINER_STARTED_EVENT, sandbox)
-        log.info("= sandbox %s is READY (%s)", sandbox_id[:12], name)
-        return sandbox
+        return sandbox, sysctls, shm_size
 
     async def _undo(self, sandbox: Sandbox, attach: asyncio.Task[None] | None) -> None:
         """Leave nothing of a run that failed. What can't be removed now is kept on a list and tried again."""
