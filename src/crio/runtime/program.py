@@ -57,7 +57,8 @@ class Program:
 
     def executable(self) -> str | None:
         """As `fd`, as a path for children of this process; None if it is to be run by its own."""
-        return f"/proc/{os.getpid()}/fd/{fd}" if (fd := self.fd()) >= 0 else None
+        # Our number in that /proc, which may be another PID namespace's.
+        return f"/proc/{os.readlink('/proc/self')}/fd/{fd}" if (fd := self.fd()) >= 0 else None
 
     @property
     def env(self) -> Mapping[str, str]:
