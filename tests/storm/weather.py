@@ -57,7 +57,7 @@ FAILPOINTS = (
 _LEAK_PATIENCE = 25.0
 """Seconds; what could not be undone is tried again every 15."""
 _MORE_FILES = 6
-_ANSWERS = (0.0, 60.0)
+_ANSWERS = (0.0, 30.0)
 """To all clients, before the daemon is ended."""
 _LONGEST_CALM = 10.0
 """Seconds, with fewer answers than that."""
