@@ -147,7 +147,9 @@ plugin_dirs = ["{cni_directory()}"]
     # The daemon
 
     async def start(self, *, failpoints: str = "", timeout: float = PATIENCE) -> None:
-        """Start the daemon and wait until it answers."""
+        """Start the daemon and wait until it answers; one that was killed, or kills itself, is gone before."""
+        if self.process is not None:
+            await asyncio.to_thread(self.process.wait, PATIENCE)
         environment = {
             "PATH": os.environ["PATH"],
             "CONTAINERS_REGISTRIES_CONF": str(self.root / "registries.conf"),
