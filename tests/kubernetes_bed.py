@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import random
 import shutil
-import socket
 import ssl
 import subprocess
 import time
@@ -17,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from node import Node
+from registry_server import free_port
 
 CONTROL_PLANE = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl")
 TOKEN = "test-token"
@@ -28,16 +26,7 @@ def missing(*programs: str) -> list[str]:
     return [name for name in programs if shutil.which(name) is None]
 
 
-def free_port() -> int:
-    """One that nobody listens on, and that no client's connection is given before it is used."""
-    while True:
-        port = random.randrange(20_000, 32_000)
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
-
-
-def eventually(what: str, check: Callable[[], Any], timeout: float = 120.0, interval: float = 0.5) -> Any:
+def eventually(what: str, check: Callable[[], Any], timeout: float = 180.0, interval: float = 0.5) -> Any:
     """The first true result of `check`; it may raise AssertionError or LookupError until then."""
     end = time.monotonic() + timeout
     last: object = None
@@ -145,7 +134,7 @@ class Kubelet:
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         url = f"https://127.0.0.1:{self.port}{path}"
         try:
-            with urllib.request.urlopen(url, context=context, timeout=10) as answer:
+            with urllib.request.urlopen(url, context=context, timeout=60) as answer:
                 body = answer.read().decode()
         except OSError as error:
             raise AssertionError(f"the kubelet does not answer: {error}\n{self.log_tail()}") from None
@@ -247,7 +236,7 @@ class Cluster:
         for process in reversed(self._processes.values()):
             process.terminate()
             try:
-                process.wait(10)
+                process.wait(30)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
@@ -260,7 +249,7 @@ class Cluster:
 
     # kubectl
 
-    def kubectl(self, *arguments: str, stdin: str = "", timeout: float = 60.0, check: bool = True) -> str:
+    def kubectl(self, *arguments: str, stdin: str = "", timeout: float = 180.0, check: bool = True) -> str:
         """Its output. With `check`, raises CalledProcessError if it fails."""
         return subprocess.run(
             ["kubectl", f"--kubeconfig={self.kubeconfig}", f"--cache-dir={self.root}/cache", *arguments],
@@ -283,7 +272,7 @@ class Cluster:
         selector = f"--field-selector=involvedObject.name={name}"
         return list(json.loads(self.kubectl("get", "events", selector, "-o", "json"))["items"])
 
-    def wait_pod(self, name: str, check: Callable[[Mapping[str, Any]], object], timeout: float = 90.0) -> Any:
+    def wait_pod(self, name: str, check: Callable[[Mapping[str, Any]], object], timeout: float = 180.0) -> Any:
         """The pod, once `check` of it is true."""
 
         def look() -> Any:

@@ -13,7 +13,7 @@ from cgroup_hybrid import crun_cgroups
 from images import BUSYBOX_NAME, busybox_layout
 from kubernetes_bed import CONTROL_PLANE, Cluster, Kubelet, eventually, missing
 from kubernetes_place import own_mounts, own_network
-from node import Node
+from node import Node, running
 
 SCRATCH = Path("/dev/shm")
 
@@ -49,16 +49,8 @@ async def node(place: Path, tmp_path_factory: pytest.TempPathFactory) -> AsyncIt
     node.socket = place / "n" / "run" / "crio.sock"
     node.write_config()
     (node.root / "conf.d" / "10-pinned.conf").write_text(f'[crio.image]\npinned_images = ["{BUSYBOX_NAME}"]\n')
-    await node.start()
-    await node.load(busybox_layout(str(tmp_path_factory.mktemp("layout"))))
-    try:
+    async with running(node, busybox_layout(str(tmp_path_factory.mktemp("layout")))):
         yield node
-        await node.remove_all_pods()
-        assert await node.stop() == 0
-    finally:
-        if node.process is not None and node.process.poll() is None:
-            node.kill()
-        node.remove_files()
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -84,10 +76,10 @@ async def kubelet(node: Node, cluster: Cluster, kubelet_settings: dict[str, obje
     kubelet = Kubelet(node, cluster.kubeconfig, **kubelet_settings)
     kubelet.start()
     try:
-        eventually("the node is ready", lambda: _node_ready(cluster, kubelet), timeout=90)
+        eventually("the node is ready", lambda: _node_ready(cluster, kubelet))
         cluster.kubectl("taint", "nodes", "--all", "node.kubernetes.io/not-ready-", check=False)
         yield kubelet
-        cluster.kubectl("delete", "pods", "--all", "--grace-period=1", timeout=90)
+        cluster.kubectl("delete", "pods", "--all", "--grace-period=1")
     finally:
         kubelet.stop()
         await node.remove_all_pods()

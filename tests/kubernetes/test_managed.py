@@ -43,7 +43,7 @@ async def test_thirty_pods_at_once_and_a_daemon_that_is_stopped_and_started(
         each["metadata"]["labels"] = {"burst": "yes"}
     cluster.apply(*pods)
     ready = ("wait", "--for=condition=Ready", "pods", "-l", "burst=yes")
-    cluster.kubectl(*ready, "--timeout=90s", timeout=100)
+    cluster.kubectl(*ready, "--timeout=150s")
     before = _containers(cluster)
     assert len(before) == BURST
     figures = kubelet.figures("/metrics")
@@ -52,10 +52,10 @@ async def test_thirty_pods_at_once_and_a_daemon_that_is_stopped_and_started(
 
     assert await node.stop() == 0
     await node.start()
-    cluster.kubectl(*ready, "--timeout=60s", timeout=70)
+    cluster.kubectl(*ready, "--timeout=150s")
     assert _containers(cluster) == before
 
-    cluster.kubectl("delete", "pods", "-l", "burst=yes", "--timeout=60s", timeout=70)
+    cluster.kubectl("delete", "pods", "-l", "burst=yes", "--timeout=150s")
     await node.close_client()
     left = [each for each in await node.pods() if each.metadata.name.startswith("burst") and each.state == 0]
     assert left == []
@@ -85,7 +85,7 @@ async def test_figures_for_kubectl_top_come_from_the_cri(node: Node, cluster: Cl
         (found,) = [each for each in kubelet.ask("/stats/summary")["pods"] if each["podRef"]["name"] == "counted"]
         return found if found["containers"] and found["containers"][0]["rootfs"]["usedBytes"] >= 1_000_000 else None
 
-    found = eventually("the summary has the pod", _lookup(counted), timeout=60)
+    found = eventually("the summary has the pod", _lookup(counted))
     (main,) = found["containers"]
     assert main["cpu"]["usageCoreNanoSeconds"] > 0
     assert main["memory"]["workingSetBytes"] > 0
@@ -142,7 +142,7 @@ async def test_logs_are_rotated_and_lose_nothing(node: Node, cluster: Cluster, k
         is_whole = {*files, directory / "0.log"} == set(directory.iterdir())
         return numbers if is_whole and numbers and numbers[-1] == LINES and len(files) >= 2 else None
 
-    numbers = eventually("the log is complete", _lookup(complete), timeout=60)
+    numbers = eventually("the log is complete", _lookup(complete))
     assert numbers == list(range(numbers[0], LINES + 1))
     assert cluster.kubectl("logs", "chatty", "--tail=1") in ("", f"{LINES}\n")
     cluster.kubectl("delete", "pod", "chatty", "--wait=false")
@@ -159,13 +159,13 @@ async def test_a_static_cpu_manager(node: Node, cluster: Cluster, kubelet: Kubel
     found = cluster.wait_pod("pinned", is_ready)
     own = _cpus(cluster, "pinned")
     assert len(own) == 1
-    eventually("the others leave", lambda: own.isdisjoint(_cpus(cluster, "free")), timeout=30)
+    eventually("the others leave", lambda: own.isdisjoint(_cpus(cluster, "free")))
     # Its own CPUs have no quota.
     uid, container_id = found["metadata"]["uid"], found["status"]["containerStatuses"][0]["containerID"]
     group = f"kube-{node.tag}/kubepods/pod{uid}/crio-{container_id.removeprefix('cri-o://')}"
     assert Path(f"/sys/fs/cgroup/cpu/{group}/cpu.cfs_quota_us").read_text() == "-1\n"
     cluster.kubectl("delete", "pod", "pinned")
-    eventually("the others may use it again", lambda: own <= _cpus(cluster, "free"), timeout=30)
+    eventually("the others may use it again", lambda: own <= _cpus(cluster, "free"))
     cluster.kubectl("delete", "pod", "free", "--wait=false")
 
 

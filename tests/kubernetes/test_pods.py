@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ def printed(cluster: Cluster, name: str, of: str = "main") -> str:
         assert text.endswith("the end\n"), text
         return text
 
-    return str(eventually(f"container {of} of {name} has spoken", look, timeout=60)).removesuffix("the end\n")
+    return str(eventually(f"container {of} of {name} has spoken", look)).removesuffix("the end\n")
 
 
 def volume_mount(name: str, path: str, **more: str) -> dict[str, str]:
@@ -93,8 +94,7 @@ async def test_security_contexts(node: Node, cluster: Cluster, kubelet: Kubelet)
     assert local.endswith("Seccomp:\t2\n")
     eventually(
         "the refusal is told",
-        lambda: any("runAsNonRoot and image will run as root" in each["message"] for each in cluster.events("root")),
-        timeout=30,
+        lambda: told(cluster, "root", "Failed", "runAsNonRoot and image will run as root"),
     )
     cluster.kubectl("delete", "pod", "secure", "root", "--wait=false")
 
@@ -284,9 +284,14 @@ async def test_how_containers_end(node: Node, cluster: Cluster, kubelet: Kubelet
         told = [each for each in cluster.events("nothing") if each["reason"] == "Failed"]
         return told if sum(each.get("count", 1) for each in told) > 1 else None
 
-    (only,) = eventually("a create fails twice", refused_again, timeout=60)
+    (only,) = eventually("a create fails twice", refused_again)
     assert "executable file `/no/such` not found" in only["message"]
     cluster.kubectl("delete", "pod", "ends", "nothing", "--wait=false")
+
+
+def told(cluster: Cluster, name: str, reason: str, message: str) -> bool:
+    """Whether an event of the pod says so."""
+    return any(each["reason"] == reason and message in each["message"] for each in cluster.events(name))
 
 
 async def test_hooks_probes_and_init_containers_that_fail(node: Node, cluster: Cluster, kubelet: Kubelet) -> None:
@@ -330,13 +335,13 @@ async def test_hooks_probes_and_init_containers_that_fail(node: Node, cluster: C
     assert printed(cluster, "hooked") == ""
     begin = time.monotonic()
     cluster.kubectl("delete", "pod", "hooked")
-    assert 1 <= time.monotonic() - begin < 20
+    assert time.monotonic() - begin >= 1
     for name, reason, message in (
         ("unhooked", "FailedPostStartHook", "PostStartHook failed"),
         ("slow", "Unhealthy", "Liveness probe failed: command timed out"),
     ):
         cluster.wait_pod(name, lambda found: found["status"]["containerStatuses"][0]["restartCount"] >= 1)
-        assert any(each["reason"] == reason and message in each["message"] for each in cluster.events(name))
+        eventually(f"{reason} of {name} is told", partial(told, cluster, name, reason, message))
     found = cluster.wait_pod("second-try", is_ready)
     assert found["status"]["initContainerStatuses"][0]["restartCount"] == 1
     cluster.kubectl("delete", "pod", "unhooked", "slow", "second-try", "--wait=false")
@@ -394,7 +399,6 @@ async def test_runtime_classes(node: Node, cluster: Cluster, kubelet: Kubelet) -
     eventually(
         "the unknown handler is told",
         lambda: any("runtime handler 'lost' is not configured" in each["message"] for each in cluster.events("lost")),
-        timeout=30,
     )
     cluster.kubectl("delete", "pod", "other", "lost", "--wait=false")
 
@@ -412,9 +416,9 @@ async def test_a_job(node: Node, cluster: Cluster, kubelet: Kubelet) -> None:
             "spec": {"completions": 4, "parallelism": 2, "completionMode": "Indexed", "template": {"spec": template}},
         }
     )
-    cluster.kubectl("wait", "--for=condition=Complete", "job/job", "--timeout=60s", timeout=70)
+    cluster.kubectl("wait", "--for=condition=Complete", "job/job", "--timeout=150s")
     assert sorted(cluster.kubectl("logs", "-l", "job-name=job", "--prefix=false").split()) == ["0", "1", "2", "3"]
-    cluster.kubectl("delete", "job", "job", "--cascade=foreground", timeout=60)
+    cluster.kubectl("delete", "job", "job", "--cascade=foreground")
     assert not cluster.kubectl("get", "pods", "-l", "job-name=job", "-o", "name").strip()
 
 
@@ -427,5 +431,4 @@ async def test_a_static_pod_and_its_mirror(node: Node, cluster: Cluster, kubelet
     eventually(
         "the mirror is gone",
         lambda: not cluster.kubectl("get", "pod", "static-localhost", "--ignore-not-found").strip(),
-        timeout=60,
     )

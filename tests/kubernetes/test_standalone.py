@@ -41,7 +41,7 @@ async def test_standalone_static_pod(node: Node) -> None:
                     return each
             return None
 
-        found = eventually("the static pod is ready", ready, timeout=60)
+        found = eventually("the static pod is ready", ready)
         assert found["status"]["containerStatuses"][0]["containerID"].startswith("cri-o://")
         assert found["status"]["podIP"].startswith("10.213.")
 
@@ -49,7 +49,7 @@ async def test_standalone_static_pod(node: Node) -> None:
             pods = kubelet.ask("/stats/summary").get("pods") or []
             return pods and pods[0].get("network") and pods[0]["containers"] and pods[0]
 
-        figures = eventually("cAdvisor has the pod's figures", counted, timeout=60)
+        figures = eventually("cAdvisor has the pod's figures", counted)
         assert figures["containers"][0]["memory"]["workingSetBytes"] > 0
         assert figures["containers"][0]["cpu"]["usageCoreNanoSeconds"] > 0
         assert figures["network"]["name"] == "eth0"
@@ -61,7 +61,7 @@ async def test_standalone_static_pod(node: Node) -> None:
         assert resources["resource_scrape_error"] == 0
 
         manifest.unlink()
-        eventually("the pod is stopped", lambda: not kubelet.ask("/pods")["items"], timeout=60)
+        eventually("the pod is stopped", lambda: not kubelet.ask("/pods")["items"])
     finally:
         kubelet.stop()
         await node.remove_all_pods()
