@@ -143,6 +143,7 @@ async def test_a_start_that_was_cut_off_is_known_to_be_done_or_not(node: Node, p
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("node", ["crun"], indirect=True)
 async def test_kill_at_random_moments_of_a_busy_node(node: Node) -> None:
     random.seed(36)

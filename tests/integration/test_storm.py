@@ -1,4 +1,4 @@
-"""Many pods: twenty at once, a hundred in a row, and the daemon as it was before."""
+"""Many pods: twenty at once, many in a row, and the daemon as it was before."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ import os
 
 import pytest
 
-from crio.api.runtime.v1 import api_pb2 as pb
-from node import Node
+from node import Node, until
 
-pytestmark = [pytest.mark.root, pytest.mark.slow]
+pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.timeout(1200)]
 
 
 async def whole_life(node: Node, name: str, *, host: bool) -> None:
@@ -20,7 +19,8 @@ async def whole_life(node: Node, name: str, *, host: bool) -> None:
     pod = await node.run_pod(config)
     container = await node.create(pod, node.container_config(["sh", "-c", "echo begun; exec sleep 1000"]), config)
     await node.start_container(container)
-    assert (await node.exec(container, "echo", name, timeout=60)).stdout == f"{name}\n".encode()
+    assert (await node.exec(container, "echo", name)).stdout == f"{name}\n".encode()
+    await until("it has begun", lambda: node.log_lines(name) == ["stdout F begun"])
     await node.stop_container(container)
     assert (await node.status(container)).exit_code == 137
     await node.stop_pod(pod)
@@ -39,16 +39,21 @@ async def test_twenty_at_once(node: Node) -> None:
     for turn in range(2):
         await asyncio.gather(*(whole_life(node, f"p{turn}-{number}", host=False) for number in range(20)))
     assert await node.pods() == []
-    assert descriptors(node) <= before + 2
+    await until("descriptors are closed", lambda: descriptors(node) <= before + 2)
 
 
-async def test_a_hundred_in_a_row_leave_memory_flat(node: Node) -> None:
+async def test_many_in_a_row_leave_memory_flat(node: Node) -> None:
     for number in range(20):
         await whole_life(node, f"warm-{number}", host=True)
     before, open_before = node.rss(), descriptors(node)
-    for number in range(100):
-        await whole_life(node, f"p-{number}", host=number % 4 != 0)
-    assert descriptors(node) <= open_before + 2
-    assert node.rss() < before + 3 * 1024
-    listed = await node.call("ListContainers", pb.ListContainersRequest(), pb.ListContainersResponse)
-    assert list(listed.containers) == []
+    # A thread or a buffer more comes once; a leak comes each time.
+    for turn in range(4):
+        for number in range(50):
+            await whole_life(node, f"p{turn}-{number}", host=number % 4 != 0)
+        grown, before = node.rss() - before, node.rss()
+        if grown < 50 * 30:
+            break
+    else:
+        raise AssertionError(f"{grown} KiB more after each 50 pods")
+    await until("descriptors are closed", lambda: descriptors(node) <= open_before + 2)
+    assert await node.containers() == []
