@@ -30,7 +30,9 @@ MAX_AGE = 1.0
 STEADY_AGE = 2.0
 """The same for whoever looks at steady intervals, but never more than a fifth of his interval."""
 _SLICE = 0.0005
-"""Seconds for which reading may keep the daemon from anything else."""
+"""Seconds for which reading may keep the daemon from anything else, while somebody waits for it."""
+_SLICE_AHEAD = 0.001
+"""The same while nobody does; then comes a pause as long."""
 _FORGET_AFTER = 150.0
 _MOST_EXPECTED = 4
 
@@ -128,7 +130,7 @@ class StatsReader:
         now = time.monotonic()
         expected, interval = self._cadences[kind].looked(now)
         age = self._period() or max(MAX_AGE, min(interval / 5, STEADY_AGE))
-        if len(self._ahead) < _MOST_EXPECTED:
+        if expected is not None and len(self._ahead) < _MOST_EXPECTED:
             self._ahead.spawn(kind, self._read_for(expected, age, list(wanted)))
         if self._sweep is None:
             self._sweep = asyncio.get_running_loop().call_later(_FORGET_AFTER, self._forget)
@@ -142,7 +144,7 @@ class StatsReader:
         containers = [each for each in wanted if isinstance(each, Container) and each.running]
         containers += [container for members in pods.values() for container in members]
         await self._layers.measure([container.id for container in containers])
-        await self._read_all(containers, pods, expected - age, pause=_SLICE)
+        await self._read_all(containers, pods, expected - age, pause=_SLICE_AHEAD)
 
     async def _read_all(
         self,
@@ -153,8 +155,8 @@ class StatsReader:
         pause: float = 0.0,
     ) -> None:
         """Read what was read before `oldest`, and let others work now and then, for `pause` seconds at least."""
-        clock = time.monotonic
-        end = clock() + _SLICE
+        clock, length = time.monotonic, pause or _SLICE
+        end = clock() + length
         items: list[Container | Sandbox] = [*containers, *pods]
         for item in items:
             told = self._told.get(item.id)
@@ -166,7 +168,7 @@ class StatsReader:
                 self._read_sandbox(item, pods[item], oldest)
             if clock() > end:
                 await asyncio.sleep(pause)
-                end = clock() + _SLICE
+                end = clock() + length
 
     def _read_container(self, container: Container, oldest: float) -> _Told:
         told = self._of_container(container)

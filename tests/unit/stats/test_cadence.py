@@ -9,7 +9,9 @@ from crio.stats.cadence import LONGEST, USUAL, Cadence
 
 def expected(cadence: Cadence, *looks: float) -> float:
     """After how long the next look is expected after these."""
-    return [cadence.looked(look)[0] - look for look in looks][-1]
+    found = [cadence.looked(look)[0] for look in looks][-1]
+    assert found is not None
+    return found - looks[-1]
 
 
 def test_of_whom_nothing_is_known_the_usual_is_expected() -> None:
@@ -41,13 +43,21 @@ def test_two_that_look_are_expected_at_their_own_intervals() -> None:
     """One each 10 seconds, one each 15 seconds, from 3 on."""
     cadence = Cadence()
     looks = sorted([(10.0 * n, 10.0) for n in range(12)] + [(3.0 + 15.0 * n, 15.0) for n in range(8)])
-    found = [(interval, cadence.looked(at)[0] - at) for at, interval in looks]
-    assert all(told == pytest.approx(interval) for interval, told in found[10:])
+    found = [(at + interval, cadence.looked(at)[0]) for at, interval in looks]
+    assert all(told == pytest.approx(again) for again, told in found[10:])
 
 
 def test_somebody_quick_is_expected_after_a_second() -> None:
     cadence = Cadence()
     assert expected(cadence, *(0.25 * n for n in range(40))) == pytest.approx(1.0)
+
+
+def test_nobody_is_expected_who_looks_at_random() -> None:
+    cadence = Cadence()
+    looks = [0.0, 23.0, 30.0, 77.0, 95.0, 140.0, 143.0]
+    assert [cadence.looked(look)[0] is None for look in looks][-3:] == [True] * 3
+    # Until he keeps an interval.
+    assert [cadence.looked(look)[0] for look in (200.0, 210.0, 220.0, 230.0)][-1] == pytest.approx(240.0)
 
 
 def test_an_interval_is_known_when_it_was_kept_twice() -> None:

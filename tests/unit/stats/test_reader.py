@@ -3,96 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
 import time
-import uuid
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
 
 import pytest
 
 from crio.api.runtime.v1 import api_pb2 as pb
-from crio.base.executor import Executor
 from crio.conmon.exitrecord import ExitRecord
-from crio.container.container import Container
-from crio.linux.cgroup import CgroupFs, detect
-from crio.sandbox.sandbox import Sandbox
 from crio.stats import cadence
 from crio.stats import layers as layers_module
 from crio.stats import reader as reader_module
-from crio.stats.layers import Layers
-from crio.stats.reader import StatsReader
-from crio.storage.store import Store
-from crio.storage.usage import Usage
-from small_node import SmallNode, make_container, make_sandbox
+from stats_bed import Bed
 
 pytestmark = pytest.mark.root
-
-
-class Bed:
-    """A reader of a small node's figures, below one group."""
-
-    def __init__(self, root: Path) -> None:
-        self.cgroups: CgroupFs = detect()
-        self.parent = f"/crio-unit-{uuid.uuid4().hex}"
-        self.node = SmallNode(root)
-        self.period = 0
-        self.processes: list[subprocess.Popen[bytes]] = []
-        self.executor = Executor("test", 1)
-        store: Any = SimpleNamespace(
-            options=SimpleNamespace(graphroot="/graph"), container_usage=lambda id: Usage(4096, 1)
-        )
-        self.layers = Layers(cast(Store, store), self.executor)
-        self.reader = StatsReader(
-            self.cgroups,
-            self.node.containers,
-            self.layers,
-            lambda: "cgroupfs",
-            lambda: self.period,
-        )
-
-    def pod(self, number: int = 1, **facts: Any) -> Sandbox:
-        sandbox = make_sandbox(number, cgroup_parent=f"{self.parent}/pod{number}", **facts)
-        sandbox.config.linux.cgroup_parent = f"{self.parent}/pod{number}"
-        self.cgroups.create(f"{self.parent}/pod{number}")
-        return self.node.add_sandbox(sandbox)
-
-    def container(self, number: int, pod: int = 1, command: Sequence[str] = ("sleep", "1000")) -> Container:
-        """A running one."""
-        path = f"{self.parent}/pod{pod}/crio-{number}"
-        self.cgroups.create(path)
-        process = subprocess.Popen(["sh", "-c", 'read go; exec "$@"', "sh", *command], stdin=subprocess.PIPE)
-        self.processes.append(process)
-        self.cgroups.add(path, process.pid)
-        assert process.stdin is not None
-        process.stdin.write(b"go\n")
-        process.stdin.flush()
-        end = time.monotonic() + 30
-        while not ((memory := self.cgroups.memory(path)) and memory.usage):
-            assert time.monotonic() < end
-            time.sleep(0.01)
-        return self.node.add_container(make_container(number, pod, cgroup_path=path, pid=process.pid, started_at=7))
-
-    async def containers(self) -> dict[str, pb.ContainerStats]:
-        running = [container for container in self.node.containers if container.running]
-        told = [pb.ContainerStats.FromString(each) for each in await self.reader.containers(running)]
-        return {each.attributes.id: each for each in told}
-
-    async def sandboxes(self) -> dict[str, pb.PodSandboxStats]:
-        ready = [sandbox for sandbox in self.node.sandboxes if sandbox.ready]
-        told = [pb.PodSandboxStats.FromString(each) for each in await self.reader.sandboxes(ready)]
-        return {each.attributes.id: each for each in told}
-
-    async def close(self) -> None:
-        await self.reader.close()
-        await self.layers.close()
-        self.executor.close()
-        for process in self.processes:
-            process.kill()
-            process.communicate()
-        self.cgroups.remove(self.parent)
 
 
 @pytest.fixture
@@ -104,7 +28,7 @@ async def bed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not condition():
             await asyncio.sleep(0.02)
 
@@ -134,7 +58,7 @@ async def test_use_grows_from_list_to_list(bed: Bed, monkeypatch: pytest.MonkeyP
     bed.pod()
     container = bed.container(0xC1, command=("sh", "-c", "while :; do :; done"))
     last = (await bed.containers())[container.id]
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while last.cpu.usage_nano_cores.value == 0:
             await asyncio.sleep(0.15)
             now = (await bed.containers())[container.id]
