@@ -11,8 +11,6 @@ from crio.base.regex import regex
 
 ContainerId = NewType("ContainerId", str)
 SandboxId = NewType("SandboxId", str)
-ImageId = NewType("ImageId", str)
-LayerId = NewType("LayerId", str)
 Digest = NewType("Digest", str)
 """`algorithm:hex`, always the result of `parse_digest`."""
 

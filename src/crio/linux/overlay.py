@@ -14,7 +14,6 @@ from crio.linux import mount as mnt
 from crio.linux.libc import check, libc
 
 OPAQUE = "trusted.overlay.opaque"
-OPAQUE_UNPRIVILEGED = "user.overlay.opaque"
 MAX_LAYERS = 500
 """Lower layers of one mount (OVL_MAX_STACK)."""
 

@@ -10,19 +10,6 @@ from crio.base.errors import InvalidArgument
 from crio.linux.caps import NAMES
 from crio.spec.oci_runtime import Capabilities
 
-DEFAULT = (
-    "CAP_CHOWN",
-    "CAP_DAC_OVERRIDE",
-    "CAP_FSETID",
-    "CAP_FOWNER",
-    "CAP_SETGID",
-    "CAP_SETUID",
-    "CAP_SETPCAP",
-    "CAP_NET_BIND_SERVICE",
-    "CAP_KILL",
-)
-"""Containers that ask for nothing get these nine."""
-
 _NUMBER = {name: number for number, name in enumerate(NAMES)}
 
 

@@ -11,7 +11,6 @@ MANIFEST_V1_SIGNED = "application/vnd.docker.distribution.manifest.v1+prettyjws"
 CONFIG = "application/vnd.docker.container.image.v1+json"
 LAYER = "application/vnd.docker.image.rootfs.diff.tar"
 LAYER_GZIP = "application/vnd.docker.image.rootfs.diff.tar.gzip"
-LAYER_ZSTD = "application/vnd.docker.image.rootfs.diff.tar.zstd"
 FOREIGN = "application/vnd.docker.image.rootfs.foreign.diff.tar"
 """Start of the media types of layers that are fetched from `urls` and not from the registry."""
 

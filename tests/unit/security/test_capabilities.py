@@ -5,10 +5,12 @@ from collections.abc import Sequence
 import pytest
 
 from crio.base.errors import InvalidArgument
+from crio.config.tables.runtime import Runtime
 from crio.linux.caps import NAMES
-from crio.security.capabilities import DEFAULT, Resolved, full_name, resolve
+from crio.security.capabilities import Resolved, full_name, resolve
 
 ALL = frozenset(NAMES)
+DEFAULT = [full_name(name) for name in Runtime().default_capabilities]
 
 
 def resolved(add: Sequence[str] = (), drop: Sequence[str] = (), **options: object) -> Resolved:

@@ -194,7 +194,7 @@ def _capabilities(of: Draft) -> oci.Capabilities:
     host, runtime, wanted = of.given.host, of.given.runtime, of.context.capabilities
     # A process has every capability in a user namespace that it enters, whatever it had before.
     available = frozenset(host.known_capabilities) if of.user_namespace else host.capabilities
-    return capabilities.resolve(
+    resolved = capabilities.resolve(
         wanted.add_capabilities,
         wanted.drop_capabilities,
         defaults=runtime.default_capabilities,
@@ -203,7 +203,10 @@ def _capabilities(of: Draft) -> oci.Capabilities:
         privileged=of.privileged,
         inheritable=runtime.add_inheritable_capabilities,
         ambient=wanted.add_ambient_capabilities,
-    ).sets
+    )
+    if resolved.withheld:
+        of.notes.warnings.append(f"capabilities that the daemon itself lacks are withheld: {', '.join(resolved.withheld)}")
+    return resolved.sets
 
 
 def _seccomp(of: Draft, sets: oci.Capabilities) -> seccomp.Choice:

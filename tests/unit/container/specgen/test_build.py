@@ -189,8 +189,17 @@ def test_user_namespace(tmp_path: Path) -> None:
     assert "CAP_KILL" in spec.process.capabilities.bounding
     assert isinstance(made.effects[0], MakeDirectory)
     assert made.effects[0].path == "/srv"
+    assert made.warnings == []
     small = replace(sandbox, gid_mappings=[oci.IdMapping(0, 100_000, 1)])
     assert "gid=5" not in mount_at(plan(tmp_path, sandbox=small).spec, "/dev/pts").options
+
+
+def test_what_the_daemon_cannot_give_is_told(tmp_path: Path) -> None:
+    host = plain_host(known_capabilities=("CAP_CHOWN", "CAP_KILL"), capabilities=frozenset({"CAP_CHOWN"}))
+    made = plan(tmp_path, host=host, runtime=Runtime(default_capabilities=("CHOWN", "KILL")))
+    assert made.spec.process.capabilities is not None
+    assert made.spec.process.capabilities.bounding == ["CAP_CHOWN"]
+    assert made.warnings == ["capabilities that the daemon itself lacks are withheld: CAP_KILL"]
 
 
 def test_hooks_and_devices_of_vendors(tmp_path: Path) -> None:
