@@ -135,6 +135,8 @@ async def test_every_metric_counts_what_it_says(observed: Node, layout: str, tmp
     assert found.sum("crio_job_stage_duration_seconds_count", job="RunPodSandbox", stage="network") == 1
     assert found.sum("crio_cni_plugin_duration_seconds_count", command="ADD") >= 1
     assert found.sum("crio_runtime_call_duration_seconds_count", call="start") >= 1
+    assert found.sum("crio_rpc_connections") >= 1
+    assert found.types["crio_rpc_calls"] == found.types["crio_stream_sessions"] == "gauge"
     assert found.sum("process_resident_memory_bytes") > 1 << 20
     assert found.types[f"{PREFIX}operations_latency_seconds_total"] == "summary"
 
