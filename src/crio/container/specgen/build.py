@@ -205,7 +205,9 @@ def _capabilities(of: Draft) -> oci.Capabilities:
         ambient=wanted.add_ambient_capabilities,
     )
     if resolved.withheld:
-        of.notes.warnings.append(f"capabilities that the daemon itself lacks are withheld: {', '.join(resolved.withheld)}")
+        of.notes.warnings.append(
+            f"capabilities that the daemon itself lacks are withheld: {', '.join(resolved.withheld)}"
+        )
     return resolved.sets
 
 
