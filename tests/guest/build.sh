@@ -12,7 +12,7 @@ suite_root=trixie   # the guest's user land
 suite_kernel=forky  # a suite whose kernel has User-Mode Linux with SMP and seccomp (7.1 and newer)
 mirror=http://deb.debian.org/debian
 system_packages=(systemd systemd-sysv dbus apparmor kmod procps mount e2fsprogs xfsprogs util-linux ca-certificates
-    iputils-ping strace)
+    iputils-ping strace selinux-policy-default selinux-utils policycoreutils)
 
 say() { printf '\033[1m%s\033[0m\n' "$*" >&2; }
 die() { printf 'vm: %s\n' "$*" >&2; exit 1; }
@@ -134,6 +134,11 @@ build_disk() {
         : >"$root/etc/machine-id"
         chroot "$root" passwd -q -d root
         rm -rf "$root"/var/cache/apt/* "$root"/var/lib/apt/lists/*
+        printf 'SELINUX=permissive\nSELINUXTYPE=default\n' >"$root/etc/selinux/config"
+        cp "$here/root/crio_test.cil" "$root/tmp/"
+        chroot "$root" semodule -n -i /tmp/crio_test.cil
+        rm "$root/tmp/crio_test.cil"
+        chroot "$root" setfiles -F -m /etc/selinux/default/contexts/files/file_contexts /
         rm -f "$cache/disk.img"
         mke2fs -q -t ext4 -E root_owner=0:0 -m 0 -d "$root" "$cache/disk.img" 6G
     } >"$cache/disk.log" 2>&1 </dev/null || die "cannot make the guest's disk: see $cache/disk.log"

@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
 # Boots the guest that build.sh has made; ./dev vm calls this. See docs/guest.md.
 #
-#   vm.sh CACHE run [-m MEMORY] [-t SECONDS] [-o RESULTS] COMMAND...   run a command in the guest, in the project's folder
-#   vm.sh CACHE shell                                                  a shell on the guest's console
+#   vm.sh CACHE run [-m MEMORY] [-t SECONDS] [-o RESULTS] [-l MODULE] COMMAND...   run a command in the project's folder
+#   vm.sh CACHE shell [-m MEMORY] [-l MODULE]                                      a shell on the guest's console
+#
+# MODULE is the kernel's security module: apparmor (the default) or selinux.
 set -euo pipefail
 cache=$1
 verb=$2
@@ -12,14 +14,16 @@ memory=3G
 limit=1800
 patience=120
 results=
+module=apparmor
 
 die() { printf 'vm: %s\n' "$*" >&2; exit 1; }
 
-while getopts m:t:o: option; do
+while getopts m:t:o:l: option; do
     case $option in
         m) memory=$OPTARG ;;
         t) limit=$OPTARG ;;
         o) results=$OPTARG ;;
+        l) module=$OPTARG ;;
         *) exit 2 ;;
     esac
 done
@@ -43,7 +47,7 @@ trap 'finish; exit 130' INT TERM HUP
 arguments=(
     mem="$memory" ncpus="${CRIO_VM_CPUS:-2}" seccomp=auto umid="$(basename "$job")"
     ubd0="$job/overlay,$cache/disk.img" root=/dev/ubda rw
-    security=apparmor quiet loglevel=1 systemd.show_status=false
+    security="$module" quiet loglevel=1 systemd.show_status=false
     crio.job="$job" crio.tree="$tree" con=null
 )
 mkdir -p "$job/results"
