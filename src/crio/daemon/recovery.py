@@ -65,8 +65,9 @@ class Recovery:
         await self._wait_for_orphans()
         unfinished = self._load_sandboxes()
         await self._load_containers()
-        for sandbox in unfinished:
-            self._found.undone += await self._sandboxes.unfinished.remove_or_keep(sandbox)
+        # Side by side: a plug-in that hangs costs its time limit once.
+        undoing = (self._sandboxes.unfinished.remove_or_keep(sandbox) for sandbox in unfinished)
+        self._found.undone += sum(await asyncio.gather(*undoing))
         await self._sweep_storage()
         await self._sweep_namespaces()
         await self._sweep_network()
@@ -148,12 +149,16 @@ class Recovery:
                     await asyncio.to_thread(namespaces.unpin, path)
 
     async def _sweep_network(self) -> None:
-        for attachment in self._network.attachments():
-            if self._sandboxes.find(attachment.id) is None:
-                self._lost.add(attachment.id)
-                await self._attempt(f"detach network of pod {attachment.id[:12]}", self._network.delete, attachment)
-        live = [sandbox.id for sandbox in self._sandboxes]
-        self._found.undone += len(await self._network.collect_garbage(live))
+        live = {sandbox.id for sandbox in self._sandboxes}
+        # Those are tried again anyway, and would cost the same time now.
+        live |= {sandbox.id for sandbox in self._sandboxes.unfinished}
+        lost = [each for each in self._network.attachments() if each.id not in live]
+        ids = {attachment.id for attachment in lost}
+        self._lost |= ids
+        await asyncio.gather(
+            *(self._attempt(f"detach network of pod {each.id[:12]}", self._network.delete, each) for each in lost)
+        )
+        self._found.undone += len(await self._network.collect_garbage(live | ids))
         directory = os.path.join(self._sandboxes.settings.namespaces_dir, "netns")
         kept = {attachment.id for attachment in self._network.attachments()}
         for path in _records(directory):

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
+from crio.base.errors import Internal
 from crio.container.create import ContainerMaker
 from crio.daemon.recovery import Recovery, _records
+from crio.network.manager import Network
+from crio.network.pod import PodNetwork
 from crio.sandbox.record import FILE
 from small_node import SmallNode, make_sandbox
 
@@ -94,3 +98,43 @@ async def test_one_that_cannot_be_removed_does_not_keep_the_others(
     assert done == ["b"]
     assert pass_._found.undone == 1
     assert "cannot remove a" in caplog.text
+
+
+class SlowNetwork:
+    """Detaches two pods, or none: each waits until the other is being detached."""
+
+    def __init__(self, *pods: str) -> None:
+        self.left = [PodNetwork(id=pod, namespace="", name="", uid="", netns_path="") for pod in pods]
+        self.live: set[str] = set()
+        self._both = asyncio.Barrier(2)
+
+    def attachments(self) -> list[PodNetwork]:
+        return list(self.left)
+
+    async def delete(self, attachment: PodNetwork) -> None:
+        await self._both.wait()
+        self.left.remove(attachment)
+
+    async def collect_garbage(self, live: set[str]) -> list[str]:
+        self.live = live
+        return []
+
+
+async def test_networks_are_detached_side_by_side_and_once(small: SmallNode) -> None:
+    keep(small, 1)
+    pods = {number: f"{number:02x}" * 32 for number in range(1, 5)}
+    network = SlowNetwork(*pods.values())
+    pass_ = Recovery(small.sandboxes, small.containers, cast(ContainerMaker, None), cast(Network, network))
+    pass_._load_sandboxes()
+
+    async def fail(_: object) -> None:
+        raise Internal("a plug-in hangs")
+
+    small.sandboxes.unfinished._remove = fail
+    assert not await small.sandboxes.unfinished.remove_or_keep(make_sandbox(2, complete=False))
+    async with asyncio.timeout(60):
+        await pass_._sweep_network()
+    # The first runs, and the second is tried again later.
+    assert [attachment.id for attachment in network.left] == [pods[1], pods[2]]
+    assert network.live == set(pods.values())
+    assert pass_._found.undone == 2
