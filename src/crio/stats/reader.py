@@ -205,7 +205,7 @@ class StatsReader:
 
     def _forget(self) -> None:
         """What nobody has looked at for a while; as long as there is anything, again and again."""
-        before = time.monotonic() - _FORGET_AFTER
+        before = time.monotonic() - max(_FORGET_AFTER, 2 * self._period())
         self._groups.forget(before)
         self._told = {key: told for key, told in self._told.items() if told.at >= before}
         self._layers.keep_only({container.id for container in self._containers})
