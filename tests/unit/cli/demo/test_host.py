@@ -28,7 +28,10 @@ def test_a_trial_leaves_no_cgroup(tmp_path: Path) -> None:
     assert runc is not None
     assert host.try_runtime(runc, str(tmp_path), busybox) == ""
     found = subprocess.run(
-        ["find", "/sys/fs/cgroup", "-name", f"crio-demo-trial-{os.getpid()}"], capture_output=True, check=True
+        ["find", "/sys/fs/cgroup", "-name", f"crio-demo-trial-{os.getpid()}"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        check=False,  # groups of others may go while it looks
     )
     assert found.stdout == b""
 

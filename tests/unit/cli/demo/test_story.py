@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from crio.cli.demo.leftovers import Snapshot, new_things
+from crio.cli.demo.leftovers import KINDS, Snapshot, new_things
 
 SRC = str(Path(__file__).parents[4] / "src")
 
@@ -60,7 +60,7 @@ def test_a_daemon_that_dies_is_told_with_its_log(tmp_path: Path, moment: str) ->
     (directory,) = tmp_path.iterdir()
     assert "is ready on" in (directory / "crio.log").read_text()
     assert "left behind" not in out
-    assert new_things(Snapshot(*(frozenset[str]() for _ in range(8))), Snapshot.take(), [directory.name]) == {}
+    assert new_things(Snapshot(*(frozenset[str]() for _ in KINDS)), Snapshot.take(), [directory.name]) == {}
 
 
 def test_an_interrupt_cleans_up(tmp_path: Path) -> None:
