@@ -441,7 +441,8 @@ class ContainerMaker:
                 done = await self.runtime(record).state(container.id) != "created"
             if done:
                 record.started_at = record.starting_at
-                container.save()
+                with even_if_full(f"a note that container {container.short_id} was started"):
+                    container.save()
         except CrioError as error:
             log.warning("cannot tell whether container %s was started: %s", container.short_id, error.message)
 

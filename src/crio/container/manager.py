@@ -13,6 +13,7 @@ from typing import Protocol
 from crio.api.runtime.v1 import api_pb2 as pb
 from crio.base.errors import AlreadyExists, CrioError, FailedPrecondition, NotFound
 from crio.base.failpoints import failpoint
+from crio.base.files import even_if_full
 from crio.base.ids import resolve_prefix
 from crio.base.jobs import Job, JobTable
 from crio.base.tasks import TaskScope
@@ -186,7 +187,8 @@ class ContainerManager:
         kill_process(container.record.pid, container.record.pid_start)
         if not container.record.lost_at:
             container.record.lost_at = time.time_ns()
-            container.save()
+            with even_if_full(f"a note of the end of container {container.short_id}"):
+                container.save()
 
     def _tell(self, kind: pb.ContainerEventType.ValueType, container: Container) -> None:
         sandbox = self._sandboxes.find(container.record.sandbox_id)
@@ -273,11 +275,14 @@ class ContainerManager:
                         f"cannot start container {container.short_id}: it is being stopped"
                     ) from error
                 container.record.start_error = error.message
-                container.save()
+                with even_if_full(f"a note that container {container.short_id} was not started"):
+                    container.save()
                 await self._end_rest(container)
                 raise
             container.record.started_at = started_at
-            container.save()
+            # Without it the next daemon asks the runtime.
+            with even_if_full(f"a note that container {container.short_id} was started"):
+                container.save()
         self._tell(pb.CONTAINER_STARTED_EVENT, container)
         log.info("= container %s is RUNNING (%s)", container.short_id, container.name)
 

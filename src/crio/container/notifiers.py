@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
+from crio.base.files import even_if_full
 from crio.container.container import Container
 from crio.security.seccomp_notifier import SeccompNotifier
 
@@ -54,5 +55,6 @@ class Notifiers:
         log.info("container %s has made forbidden system calls: %s", container.short_id, notifier.summary())
         if action == STOP and not container.exited.is_set():
             container.record.forbidden_calls = notifier.summary()
-            container.save()
+            with even_if_full(f"a note of why container {container.short_id} is stopped"):
+                container.save()
             self.stop(container)

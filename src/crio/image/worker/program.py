@@ -79,7 +79,11 @@ class Program:
         while True:
             busy = bool(self._jobs)
             if poll.poll(_UPDATE_INTERVAL * 1000 if busy else None):
-                data = self._connection.recv(MAX_MESSAGE)
+                try:
+                    data = self._connection.recv(MAX_MESSAGE)
+                except ConnectionResetError:
+                    # It was killed before it had read what it was told.
+                    break
                 if not data:
                     break
                 self._accept(data)
