@@ -501,3 +501,24 @@ async def test_a_full_disk_loses_nothing_and_keeps_nobody_from_removing(node: No
     assert groups_of(pod, container, other) == []
     await node.load(layout)
     await node.remove_pod(await node.run_pod(pod_config))
+
+
+@pytest.mark.parametrize("node", ["crun"], indirect=True)
+async def test_a_start_that_was_cut_off_is_known_to_be_done_on_a_full_disk(node: Node) -> None:
+    await node.stop()
+    place = node.root / "state"
+    shutil.rmtree(place)
+    place.mkdir()
+    mount("tmpfs", str(place), "tmpfs", data="size=24m")
+    await node.start(failpoints="container.start.after_runtime=kill")
+    pod_config = node.host_network(node.pod_config())
+    pod = await node.run_pod(pod_config)
+    container = await node.create(pod, node.container_config(["sleep", "1000"]), pod_config)
+    with pytest.raises(CrioError, match=r"closed|reset by peer"):
+        await node.start_container(container)
+    ballast = fill(place)
+    await restart(node)
+    assert (await node.status(container)).state == pb.CONTAINER_RUNNING
+    ballast.unlink()
+    assert (await node.exec(container, "echo", "hello")).stdout == b"hello\n"
+    await node.remove_pod(pod)
