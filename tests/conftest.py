@@ -9,6 +9,7 @@ import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -80,7 +81,32 @@ def _signals_are_not_ignored() -> None:
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     # One that is ended by timeout(1) cleans up as one that is interrupted.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, _Ending.signalled)
+
+
+class _Ending:
+    """An interrupt in the midst of a clean-up would leave what is still to be cleaned up; a second one may."""
+
+    cleaning = False
+    wanted = False
+
+    @classmethod
+    def signalled(cls, number: int, frame: FrameType | None) -> None:
+        if not cls.cleaning or cls.wanted:
+            raise KeyboardInterrupt
+        cls.wanted = True
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_teardown() -> Iterator[None]:
+    """SIGTERM is put off until all is cleaned up."""
+    _Ending.cleaning = True
+    try:
+        yield
+    finally:
+        _Ending.cleaning = False
+        if _Ending.wanted:
+            raise KeyboardInterrupt
 
 
 @pytest.fixture(scope="session", autouse=True)
