@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from crio.api.runtime.v1 import api_pb2 as pb
 from crio.linux.cgroup import detect
-from node import Node
+from node import CGROUP_MANAGER, Node
 from storm.client import StormClient
 from storm.events import Follower
 from storm.faults import Faults
@@ -108,7 +108,8 @@ class Storm:
     ) -> None:
         self.node = node
         self.report = Report(seed)
-        self.parent = f"/crio-storm-{secrets.token_hex(4)}"
+        name = f"criostorm{secrets.token_hex(4)}"
+        self.parent = f"{name}.slice" if CGROUP_MANAGER == "systemd" else f"/{name}"
         self._random = random.Random(seed)
         self._clients = clients
         self._calm = calm
@@ -132,8 +133,9 @@ class Storm:
                 self._say(str(self.report))
         finally:
             groups = detect()
-            groups.kill(self.parent)
-            groups.remove(self.parent)
+            group = f"/{self.parent.lstrip('/')}"
+            groups.kill(group)
+            groups.remove(group)
         return self.report
 
     async def _warm_up(self) -> None:
