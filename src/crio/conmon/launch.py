@@ -49,6 +49,8 @@ class Console:
         # Through /proc, because the directory's own path may be too long for a socket address.
         self.path = f"/proc/{os.getpid()}/fd/{self._directory}/{name}"
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
+        self._sender: socket.socket | None = None
+        """The runtime, from its connection, which it makes first of all, to its message."""
         self.master = -1
         old = os.umask(0o177)
         try:
@@ -56,38 +58,57 @@ class Console:
         finally:
             os.umask(old)
         self._listener.listen(1)
-        loop.add(self._listener.fileno(), READ, self.receive)
+        loop.add(self._listener.fileno(), READ, self._accept)
 
-    def receive(self, _events: int = 0) -> None:
-        """Take the terminal if the runtime has sent it by now."""
+    def _accept(self, _events: int = 0) -> None:
         try:
             sock, _ = self._listener.accept()
         except OSError:
             return
-        with sock:
-            sock.settimeout(1.0)
-            try:
-                _, control, _, _ = sock.recvmsg(4096, socket.CMSG_SPACE(4), socket.MSG_CMSG_CLOEXEC)
-            except OSError:
-                return
+        self._hang_up()
+        sock.setblocking(False)
+        self._sender = sock
+        self._loop.add(sock.fileno(), READ, self._receive)
+
+    def _receive(self, _events: int = 0) -> None:
+        """Take the terminal if the runtime has sent it by now."""
+        if self._sender is None:
+            return
+        try:
+            _, control, _, _ = self._sender.recvmsg(4096, socket.CMSG_SPACE(4), socket.MSG_CMSG_CLOEXEC)
+        except BlockingIOError:
+            return
+        except OSError:
+            control = []
+        self._hang_up()
         for level, kind, payload in control:
             if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS and len(payload) >= 4:
                 if self.master >= 0:
                     os.close(self.master)
                 self.master = int.from_bytes(payload[:4], sys.byteorder)
 
+    def _hang_up(self) -> None:
+        if self._sender is not None:
+            self._loop.remove(self._sender.fileno())
+            self._sender.close()
+            self._sender = None
+
     def in_argv(self, argv: Sequence[str]) -> list[str]:
         return [self.path if item == CONSOLE_PLACEHOLDER else item for item in argv]
 
     def take(self) -> int:
         """End of listening: the terminal's master side, owned by the caller. Raises LaunchFailed if none came."""
-        self.receive()
+        self._receive()
+        if self.master < 0:
+            self._accept()
+            self._receive()
         self.close()
         if self.master < 0:
             raise LaunchFailed("the runtime has sent no terminal")
         return self.master
 
     def close(self) -> None:
+        self._hang_up()
         if self._listener.fileno() < 0:
             return
         self._loop.remove(self._listener.fileno())
