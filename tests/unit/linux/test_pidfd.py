@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import time
 
@@ -22,7 +23,8 @@ def test_a_running_process_is_known_by_its_start_time() -> None:
         assert child.poll() is None
         assert kill_process(child.pid, started)
     finally:
-        child.kill()
+        # Not by child.kill(), which reaps one that has ended by now.
+        os.kill(child.pid, signal.SIGKILL)
     # A zombie has ended, although its number is still taken.
     deadline = time.monotonic() + 60
     while process_alive(child.pid, started) and time.monotonic() < deadline:
