@@ -50,7 +50,7 @@ OTHERWISE_TESTED = {
     "storage/driver": "whole",
     "streaming": "backend",
     "telemetry": "metric otlp process text",
-    "wire": "tar_sparse",
+    "wire": "http2_events tar_sparse",
 }
 """Modules that are tested through the one that uses them."""
 
@@ -81,7 +81,7 @@ WHY = {
     "storage/driver": "what two drivers inherit: test_base.py holds each driver to one contract",
     "streaming": "protocols",
     "telemetry": "test_metrics.py, test_export.py and test_monitoring.py read what they write",
-    "wire": "test_tar.py reads what GNU tar writes, and broken maps",
+    "wire": "data classes: test_http2.py; test_tar.py reads what GNU tar writes, and broken maps",
 }
 
 

@@ -14,16 +14,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from crio.base.errors import Code, Unavailable
 from crio.rpc.status import RpcError
 from crio.wire import grpc
-from crio.wire.http2 import (
-    DataReceived,
-    ErrorCode,
-    GoingAway,
-    HeadersReceived,
-    Http2Connection,
-    Http2Error,
-    StreamReset,
-    WindowOpened,
-)
+from crio.wire.http2 import Http2Connection, Http2Error
+from crio.wire.http2_events import DataReceived, ErrorCode, GoingAway, HeadersReceived, StreamReset, WindowOpened
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message

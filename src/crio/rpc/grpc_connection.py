@@ -13,15 +13,16 @@ import msgspec
 from crio.base.errors import Code, ResourceExhausted
 from crio.rpc.service import Call, Context, Interceptor, Method, Peer
 from crio.rpc.status import is_fault, status_of
-from crio.wire import grpc, hpack, http2
-from crio.wire.http2 import (
+from crio.wire import grpc, hpack
+from crio.wire.http2 import Http2Connection, Http2Error
+from crio.wire.http2_events import (
     DataReceived,
     ErrorCode,
     GoingAway,
     HeadersReceived,
-    Http2Connection,
-    Http2Error,
+    PongReceived,
     StreamReset,
+    WindowOpened,
 )
 
 log = logging.getLogger(__name__)
@@ -143,9 +144,9 @@ class GrpcConnection(asyncio.Protocol):
                 case GoingAway():
                     # The client ends: its open calls still get their answers.
                     self._stopping = True
-                case http2.WindowOpened():
+                case WindowOpened():
                     self._wake()
-                case http2.PongReceived():
+                case PongReceived():
                     pass
         self._flush()
         self._close_if_done()

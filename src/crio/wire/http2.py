@@ -8,7 +8,6 @@ and the control frames that may wait unsent (the caller looks at `pending`).
 
 from __future__ import annotations
 
-import enum
 import struct
 from collections.abc import Iterable
 
@@ -16,6 +15,16 @@ import msgspec
 
 from crio.wire import hpack
 from crio.wire.hpack import Header
+from crio.wire.http2_events import (
+    DataReceived,
+    ErrorCode,
+    Event,
+    GoingAway,
+    HeadersReceived,
+    PongReceived,
+    StreamReset,
+    WindowOpened,
+)
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 DEFAULT_WINDOW = 65535
@@ -45,66 +54,12 @@ class _Key:
     HEADER_TABLE_SIZE, ENABLE_PUSH, MAX_CONCURRENT, INITIAL_WINDOW, MAX_FRAME, MAX_HEADER_LIST = range(1, 7)
 
 
-class ErrorCode(enum.IntEnum):
-    NO_ERROR = 0
-    PROTOCOL_ERROR = 1
-    INTERNAL_ERROR = 2
-    FLOW_CONTROL_ERROR = 3
-    SETTINGS_TIMEOUT = 4
-    STREAM_CLOSED = 5
-    FRAME_SIZE_ERROR = 6
-    REFUSED_STREAM = 7
-    CANCEL = 8
-    COMPRESSION_ERROR = 9
-    ENHANCE_YOUR_CALM = 11
-
-
 class Http2Error(Exception):
     """The peer broke the protocol: the connection ends after the GOAWAY that waits in the output."""
 
     def __init__(self, code: ErrorCode, reason: str) -> None:
         super().__init__(f"cannot go on with HTTP/2: {reason}")
         self.code = code
-
-
-class HeadersReceived(msgspec.Struct, frozen=True):
-    """A request, a response or its trailers (the first and second block of a stream)."""
-
-    stream_id: int
-    headers: list[Header]
-    end_stream: bool
-
-
-class DataReceived(msgspec.Struct, frozen=True):
-    stream_id: int
-    data: bytes
-    end_stream: bool
-
-
-class StreamReset(msgspec.Struct, frozen=True):
-    stream_id: int
-    code: int
-
-
-class WindowOpened(msgspec.Struct, frozen=True):
-    """More may be sent on this stream; on every stream if it is 0."""
-
-    stream_id: int
-
-
-class GoingAway(msgspec.Struct, frozen=True):
-    """The peer takes no streams above `last_stream_id` any more."""
-
-    last_stream_id: int
-    code: int
-    reason: bytes
-
-
-class PongReceived(msgspec.Struct, frozen=True):
-    data: bytes
-
-
-Event = HeadersReceived | DataReceived | StreamReset | WindowOpened | GoingAway | PongReceived
 
 
 class Limits(msgspec.Struct, frozen=True):

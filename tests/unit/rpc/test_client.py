@@ -14,7 +14,8 @@ from crio.rpc.server import Server
 from crio.rpc.service import Context, service_table
 from crio.rpc.status import RpcError
 from crio.wire import hpack
-from crio.wire.http2 import HeadersReceived, Http2Connection
+from crio.wire.http2 import Http2Connection
+from crio.wire.http2_events import HeadersReceived
 from loop_clock import pass_seconds
 
 VERSION = "/runtime.v1.RuntimeService/Version"

@@ -12,7 +12,8 @@ from crio.api.runtime.v1 import api_pb2 as pb
 from crio.rpc.server import Server
 from crio.rpc.service import Context, service_table
 from crio.wire import grpc
-from crio.wire.http2 import DataReceived, HeadersReceived, Http2Connection, StreamReset
+from crio.wire.http2 import Http2Connection
+from crio.wire.http2_events import DataReceived, HeadersReceived, StreamReset
 
 GOOD = {":method": "POST", ":path": "/runtime.v1.RuntimeService/Version", "content-type": "application/grpc"}
 

@@ -19,7 +19,8 @@ from crio.rpc.server import Server
 from crio.rpc.service import Context, Method, service_table
 from crio.rpc.status import RpcError, status_of
 from crio.wire.http1 import Request, Response, ResponseReader, encode_request
-from crio.wire.http2 import PREFACE, ErrorCode, Http2Connection, StreamReset
+from crio.wire.http2 import PREFACE, Http2Connection
+from crio.wire.http2_events import ErrorCode, StreamReset
 from log_records import of_crio
 from loop_clock import pass_seconds
 

@@ -7,16 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crio.wire import hpack
-from crio.wire.http2 import (
-    PREFACE,
+from crio.wire.http2 import PREFACE, Http2Connection, Http2Error, Limits
+from crio.wire.http2_events import (
     DataReceived,
     ErrorCode,
     Event,
     GoingAway,
     HeadersReceived,
-    Http2Connection,
-    Http2Error,
-    Limits,
     PongReceived,
     StreamReset,
     WindowOpened,
