@@ -90,36 +90,50 @@ def close_all_but(fds: Sequence[int]) -> list[int]:
 class Facts:
     """What a monitor has to know: `pid` and `counter` of OOM kills of its container, and the `request` for it.
 
-    `state` is for the next server from the one before, empty for the first. In a file, so that the monitor itself need
-    not have it in its memory.
+    `state` is for the next server from the one before, empty for the first. All of it lies in `file`, so that the
+    monitor itself need not have it in its memory; `reaped` is the eventfd that goes with it.
     """
 
-    __slots__ = ("counter", "files", "pid", "request", "state")
+    __slots__ = ("counter", "file", "files", "pid", "reaped", "request", "state")
 
-    def __init__(self, pid: int, counter: str, request: bytes, files: Files, state: bytes = b"") -> None:
+    def __init__(
+        self, pid: int, counter: str, request: bytes, files: Files, *, file: int = FACTS, reaped: int = REAPED
+    ) -> None:
         self.pid = pid
         self.counter = counter
         self.request = request
         self.files = files
-        self.state = state
+        self.state = b""
+        self.file = file
+        self.reaped = reaped
 
     @classmethod
-    def read(cls, file: int = FACTS) -> Facts:
+    def read(cls, file: int = FACTS, reaped: int = REAPED) -> Facts:
         """What `write` wrote."""
         data = os.pread(file, _MAX_FACTS, 0)
         pid = int.from_bytes(data[PID_AT : PID_AT + _INT], sys.byteorder)
-        numbers, counter, length, rest = data[_TEXT_AT:].split(b"\0", 3)
-        end = int(length)
+        numbers, counter, lengths, rest = data[_TEXT_AT:].split(b"\0", 3)
+        middle, end = map(int, lengths.split())
         files = Files(*map(int, numbers.split()))
-        return cls(pid, counter.decode("utf-8", "surrogateescape"), rest[end:], files, rest[:end])
+        facts = cls(pid, counter.decode("utf-8", "surrogateescape"), rest[middle:end], files, file=file, reaped=reaped)
+        facts.state = rest[:middle]
+        return facts
 
-    def write(self, file: int = FACTS) -> None:
+    def write(self) -> None:
+        """In one step, which is done or not when the writer is killed. A longer text from before may follow."""
         numbers = b" ".join(b"%d" % fd for fd in self.files.in_order())
         counter = self.counter.encode("utf-8", "surrogateescape")
-        text = b"%s\0%s\0%d\0%s%s" % (numbers, counter, len(self.state), self.state, self.request)
-        os.pwrite(file, self.pid.to_bytes(_INT, sys.byteorder), PID_AT)
-        os.pwrite(file, text, _TEXT_AT)
-        os.ftruncate(file, _TEXT_AT + len(text))
+        middle, end = len(self.state), len(self.state) + len(self.request)
+        text = b"%s\0%s\0%d %d\0%s%s" % (numbers, counter, middle, end, self.state, self.request)
+        os.pwrite(self.file, self.pid.to_bytes(_INT, sys.byteorder), PID_AT)
+        os.pwrite(self.file, text, _TEXT_AT)
+
+    def wait_status(self) -> int:
+        """How the container has ended, as soon as the monitor has reaped it."""
+        with select.epoll() as epoll:
+            epoll.register(self.reaped, _READ)
+            epoll.poll()
+        return int.from_bytes(os.pread(self.file, _INT, STATUS_AT), sys.byteorder)
 
     def open_files(self) -> list[int]:
         """All that the next server will take over."""
@@ -160,11 +174,3 @@ def close_strays(kept: Sequence[int]) -> None:
         os.closerange(following, fd)
         following = fd + 1
     os.closerange(following, _MAX_FD)
-
-
-def wait_status(facts: int = FACTS, reaped: int = REAPED) -> int:
-    """How the container has ended, as soon as the monitor has reaped it."""
-    with select.epoll() as epoll:
-        epoll.register(reaped, _READ)
-        epoll.poll()
-    return int.from_bytes(os.pread(facts, _INT, STATUS_AT), sys.byteorder)

@@ -16,7 +16,7 @@ import time
 from crio.conmon import children
 from crio.conmon.attach import STDERR, STDOUT, AttachServer
 from crio.conmon.control import ControlServer
-from crio.conmon.files import FACTS, REAPED, Facts, Files, wait_status
+from crio.conmon.files import Facts, Files
 from crio.conmon.journal import Journal
 from crio.conmon.logfile import LogFile
 from crio.conmon.loop import Loop
@@ -54,13 +54,9 @@ _REHEARSALS = 12
 class Service:
     """One server of the monitor whose pid is `monitor`, on its epoll instance."""
 
-    def __init__(
-        self, facts: Facts, monitor: int, epoll: select.epoll, *, memory: int = FACTS, reaped: int = REAPED
-    ) -> None:
+    def __init__(self, facts: Facts, monitor: int, epoll: select.epoll) -> None:
         self._facts = facts
         self._monitor = monitor
-        self._memory = memory
-        self._reaped = reaped
         self._spec = decode(facts.request)
         self._pid = facts.pid
         self._oom_counter = facts.counter
@@ -168,7 +164,7 @@ class Service:
             state["connections"] = [f"{fd} {watches:d} {log:d}" for fd, watches, log in self._control.connections()]
             state["controlled"] = True
         self._facts.state = encode("state", state)
-        self._facts.write(self._memory)
+        self._facts.write()
         self.at_rest = True
 
     def _go_on(self, state: Packet) -> None:
@@ -308,7 +304,7 @@ class Service:
     def _wait_status(self) -> int:
         """Only the monitor itself can reap the container, which it may have done before."""
         status = children.status_of(self._pid)
-        return wait_status(self._memory, self._reaped) if status is None else status
+        return self._facts.wait_status() if status is None else status
 
     def _all_kills(self, exit_code: int) -> int:
         kills = max(self._kills, count_kills(self._oom_counter))
@@ -378,9 +374,9 @@ def rehearse() -> None:
         for fd in (ours.fileno(), stdout, stderr, over):
             epoll.register(fd, select.EPOLLIN)
         files = Files(ours.detach(), control.detach(), attach.detach(), -1, stdout, stderr, over, -1, -1)
-        Facts(0, "", request, files).write(memory)
+        Facts(0, "", request, files, file=memory).write()
         for texts in ((b"a line\n",), (b"a line,\nand a half", b"\n"), (b"x" * 40_000 + b"\n",)):
-            service = Service(Facts.read(memory), 0, epoll, memory=memory, reaped=reaped)
+            service = Service(Facts.read(memory, reaped), 0, epoll)
             for text in texts:
                 os.write(output, text)
                 os.write(errors, text)
@@ -391,7 +387,7 @@ def rehearse() -> None:
                 send(theirs, verb, {})
                 service.turn()
             service.leave()
-        service = Service(Facts.read(memory), 0, epoll, memory=memory, reaped=reaped)
+        service = Service(Facts.read(memory, reaped), 0, epoll)
         os.close(output)
         os.close(errors)
         os.eventfd_write(over, 1)

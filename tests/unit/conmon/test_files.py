@@ -14,7 +14,7 @@ _CODE = """
 import json, os, select, socket, sys
 sys.path.insert(0, sys.argv[1])
 from crio.conmon.files import (
-    EPOLL, FACTS, REAPED, STATUS_AT, Facts, Files, close_all_but, close_strays, hand_over, wait_status
+    EPOLL, FACTS, REAPED, STATUS_AT, Facts, Files, close_all_but, close_strays, hand_over
 )
 
 [null] = close_all_but([os.open("/dev/null", os.O_RDWR)])
@@ -44,7 +44,7 @@ close_strays(again.open_files())
 left = sorted(int(fd) for fd in os.listdir("/proc/self/fd"))
 print(json.dumps({
     "first": first, "open": open_files, "kept": kept, "stdin": there.stdin, "stderr": there.stderr, "read": read,
-    "ready": there.stdout in ready, "status": wait_status(), "left": left,
+    "ready": there.stdout in ready, "status": facts.wait_status(), "left": left,
     "facts": [again.pid, again.counter, again.request.decode(), again.state.decode()],
     "same": again.files.in_order() == there.in_order(),
 }))
