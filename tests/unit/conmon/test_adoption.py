@@ -15,7 +15,7 @@ import pytest
 from crio.conmon import client
 from crio.conmon.client import ZygoteClient
 from crio.conmon.watch import LogState, Monitor
-from monitor_bed import Bed
+from monitor_bed import Bed, files_of
 
 pytestmark = pytest.mark.root
 
@@ -59,7 +59,7 @@ async def test_it_is_the_frozen_one(old: Bed) -> None:
     monitor = await old.create(["sleep", "1000"])
     with open(f"/proc/{monitor.monitor_pid}/cmdline") as file:
         assert "zygote.py" in file.read()
-    assert not any(name.endswith("facts (deleted)") for name in _open_files(monitor.monitor_pid))
+    assert not any(name.endswith("facts (deleted)") for name in files_of(monitor.monitor_pid))
 
 
 async def test_log_stdin_attach_and_exit_code(old: Bed) -> None:
@@ -109,13 +109,3 @@ async def test_its_death_is_noticed(old: Bed) -> None:
     os.kill(monitor.monitor_pid, signal.SIGKILL)
     assert (await monitor.wait()).monitor_lost
     os.kill(monitor.pid, signal.SIGKILL)
-
-
-def _open_files(pid: int) -> list[str]:
-    found = []
-    for name in os.listdir(f"/proc/{pid}/fd"):
-        try:
-            found.append(os.readlink(f"/proc/{pid}/fd/{name}"))
-        except FileNotFoundError:
-            continue
-    return found

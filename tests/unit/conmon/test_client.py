@@ -13,34 +13,19 @@ from crio.base.errors import FailedPrecondition, Internal, InvalidArgument
 from crio.conmon.client import ZygoteClient
 from crio.conmon.errors import MonitorUnavailable, RuntimeFailed, RuntimeTimeout
 from crio.conmon.spec import MonitorSpec
-from monitor_bed import Bed, is_alive
+from monitor_bed import Bed, children, files_of, is_alive
 
 pytestmark = pytest.mark.root
-
-
-def _open_files(pid: int) -> list[str]:
-    found = []
-    for fd in os.listdir(f"/proc/{pid}/fd"):
-        try:
-            found.append(os.readlink(f"/proc/{pid}/fd/{fd}"))
-        except FileNotFoundError:
-            continue
-    return found
 
 
 async def _waiting_monitor(zygote: ZygoteClient, *, other_than: int = 0) -> int:
     """The pid of the monitor that is forked ahead; no other but `other_than` may be there."""
     async with asyncio.timeout(60):
         while True:
-            pids = _children(zygote.pid) - {other_than}
+            pids = set(children(zygote.pid)) - {other_than}
             if len(pids) == 1:
                 return pids.pop()
             await asyncio.sleep(0.01)
-
-
-def _children(pid: int) -> set[int]:
-    with open(f"/proc/{pid}/task/{pid}/children") as file:
-        return {int(child) for child in file.read().split()}
 
 
 def _processes_of(program: str) -> list[str]:
@@ -197,7 +182,7 @@ async def test_monitor_is_on_its_own(bed: Bed) -> None:
             assert file.read() == "conmon\n"
         # Pipes: stdout and stderr; sockets: the daemon's, ctl, attach.
         async with asyncio.timeout(60):
-            while len(targets := _open_files(pid)) > 13:  # the starter, which makes them, still has its own
+            while len(targets := files_of(pid)) > 13:  # the starter, which makes them, still has its own
                 await asyncio.sleep(0.01)
         assert targets.count("/dev/null") == 3
         kinds = {target.partition(":")[0] for target in targets} - {"/dev/null"}
@@ -252,7 +237,7 @@ async def test_killed_waiting_monitor_is_replaced(bed: Bed) -> None:
     assert await first.wait_gone(30)
     killed = await _waiting_monitor(bed.zygote, other_than=first.monitor_pid)
     async with asyncio.timeout(60):
-        while not (starters := _children(killed)):
+        while not (starters := children(killed)):
             await asyncio.sleep(0.01)
     os.kill(killed, signal.SIGKILL)
     async with asyncio.timeout(60):

@@ -12,23 +12,15 @@ from collections.abc import Callable
 import pytest
 
 from crio.conmon.watch import Monitor
-from monitor_bed import Bed, is_alive
+from monitor_bed import Bed, children, is_alive
 
 pytestmark = pytest.mark.root
 
 _ECHO = "while read line; do echo $line; done; exit 7"
 
 
-def _children(pid: int) -> list[int]:
-    try:
-        with open(f"/proc/{pid}/task/{pid}/children") as file:
-            return [int(child) for child in file.read().split()]
-    except FileNotFoundError:
-        return []
-
-
 def _servers(monitor: Monitor) -> list[int]:
-    return [pid for pid in _children(monitor.monitor_pid) if pid != monitor.pid]
+    return [pid for pid in children(monitor.monitor_pid) if pid != monitor.pid]
 
 
 async def _until(condition: Callable[[], object]) -> None:
@@ -242,7 +234,7 @@ async def test_orphans_are_reaped_with_and_without_a_server(bed: Bed) -> None:
 def _comms(monitor: Monitor) -> list[str]:
     """The names of a monitor's children but its servers."""
     names = []
-    for pid in _children(monitor.monitor_pid):
+    for pid in children(monitor.monitor_pid):
         try:
             with open(f"/proc/{pid}/comm") as file:
                 names.append(file.read().strip())

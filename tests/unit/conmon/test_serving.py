@@ -15,7 +15,7 @@ import pytest
 from crio.base.errors import FailedPrecondition, Internal
 from crio.conmon.connection import Connection, connect
 from crio.conmon.watch import LogState, Monitor
-from monitor_bed import Bed, is_alive
+from monitor_bed import Bed, children, is_alive
 
 pytestmark = pytest.mark.root
 
@@ -338,9 +338,9 @@ async def test_orphans_of_a_container_in_the_hosts_pid_namespace_are_reaped(bed:
     async with asyncio.timeout(60):
         while ("stdout", "F", "done") not in bed.log(monitor):
             await asyncio.sleep(0.01)
-        while len(_children(monitor.monitor_pid)) != 1:
+        while len(children(monitor.monitor_pid)) != 1:
             await asyncio.sleep(0.01)
-    assert _children(monitor.monitor_pid) == [monitor.pid]
+    assert children(monitor.monitor_pid) == [monitor.pid]
     os.kill(monitor.pid, signal.SIGTERM)
     with contextlib.suppress(ProcessLookupError):  # which nothing keeps from ending by the first
         os.kill(monitor.pid, signal.SIGKILL)
@@ -430,8 +430,3 @@ async def _receive_all(client: socket.socket, stream: int) -> bytes:
 
 def _fields(entry: bytes) -> dict[bytes, bytes]:
     return dict(line.split(b"=", 1) for line in entry.splitlines() if b"=" in line)
-
-
-def _children(pid: int) -> list[int]:
-    with open(f"/proc/{pid}/task/{pid}/children") as file:
-        return [int(child) for child in file.read().split()]
