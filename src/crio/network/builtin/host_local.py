@@ -120,21 +120,16 @@ def check(request: PluginRequest, timeout: float) -> None:
 def collect_garbage(request: PluginRequest, valid: frozenset[tuple[str, str]], timeout: float) -> None:
     """Release the addresses whose user is not in `valid`.
 
-    A power cut can leave a lease without its text; one from before this boot belongs to nobody who is alive.
+    A lease without text is that of an allocation that was killed, or cut off by a power failure: every allocation
+    writes under the lock.
     """
     directory = _directory(request)
     if not os.path.isdir(directory):
         return
-    boot = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
     with _locked(request, directory, timeout):
         for name, owner in _leases(directory):
-            path = os.path.join(directory, name)
-            if owner[0]:
-                stale = owner not in valid and (owner[1] or not any(owner[0] == entry[0] for entry in valid))
-            else:
-                stale = os.stat(path).st_mtime < boot
-            if stale:
-                os.unlink(path)
+            if owner not in valid and (owner[1] or not any(owner[0] == entry[0] for entry in valid)):
+                os.unlink(os.path.join(directory, name))
 
 
 # Configuration
