@@ -305,7 +305,8 @@ def _failure(url: Url, error: Exception, proxy: Proxy | None = None) -> Transpor
         case ssl.SSLError():
             return TransportFailed(f"{where} by TLS: {error.reason or error}")
         case socket.gaierror():
-            return TransportFailed(f"{where}: its name cannot be resolved: {error.strerror}")
+            unknown = error.errno == socket.EAI_NONAME
+            return TransportFailed(f"{where}: its name cannot be resolved: {error.strerror}", hopeless=unknown)
         case TimeoutError():
             return TransportFailed(f"{where}: no answer in time")
         case ConnectionRefusedError():

@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import base64
 import json
+import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -231,9 +233,18 @@ def test_nobody_listens() -> None:
         client("127.0.0.1:1").manifest("1")
 
 
-def test_no_such_host() -> None:
-    with pytest.raises(RegistryUnavailable, match="cannot be resolved"):
+@pytest.mark.parametrize(("number", "lookups"), [(socket.EAI_NONAME, 1), (socket.EAI_AGAIN, 3)])
+def test_no_such_host(monkeypatch: pytest.MonkeyPatch, number: int, lookups: int) -> None:
+    seen: list[object] = []
+
+    def look_up(host: object, *_: object, **__: object) -> NoReturn:
+        seen.append(host)
+        raise socket.gaierror(number, "told so")
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    with pytest.raises(RegistryUnavailable, match="cannot be resolved: told so"):
         client("registry.invalid", insecure=False).manifest("1")
+    assert seen == ["registry.invalid"] * lookups
 
 
 def test_a_stall_is_resumed(proxy: FaultProxy) -> None:
