@@ -279,6 +279,12 @@ async def test_the_doctor_examines_the_node(observed: Node) -> None:
     assert not [each for each in found if each["level"] == "error"]
     assert done.returncode == 0
 
+    flush = ["nsenter", f"--net={node.root}/ns/netns/{pod}", "ip", "address", "flush", "dev", "eth0"]
+    await asyncio.to_thread(subprocess.run, flush, check=True)
+    done = await asyncio.to_thread(crioctl, node, "doctor", *files)
+    assert done.returncode == 1
+    assert re.search(rf"error\s+network\s+the network of pod default/\S+ \({pod[:12]}\) is not as", done.stdout)
+
     (node.root / "net.d" / "10-test.conflist").unlink()
     (node.root / "conf.d" / "wrong.conf").write_text('[crio.runtime]\nlog_levle = "info"\nlog_filter = "x"\n')
     done = await asyncio.to_thread(crioctl, node, "doctor", *files)

@@ -43,6 +43,7 @@ class Inspect:
             "/debug/heap": lambda: _text(dump_heap()),
             "/debug/jobs": self._jobs,
         }
+        self._asked: dict[str, Callable[[], Awaitable[Response]]] = {"/networks": self._networks}
         self._by_id: dict[str, Endpoint] = {
             "containers": self._container,
             "pause": lambda container_id: self._pause(container_id, frozen=True),
@@ -56,6 +57,8 @@ class Inspect:
         path = request.path
         if path in self._fixed:
             return self._fixed[path]()
+        if path in self._asked:
+            return await self._asked[path]()
         if path.startswith("/debug/"):
             return await self._debug(path, request.query)
         kind, _, object_id = path.removeprefix("/").partition("/")
@@ -106,6 +109,11 @@ class Inspect:
                 for job in self._node.jobs.running()
             ]
         )
+
+    async def _networks(self) -> Response:
+        """Pods whose network is not as it was made, by the verb CHECK of the plug-ins."""
+        broken = await self._node.network.check_all()
+        return _json([{"id": pod.id, "pod": f"{pod.namespace}/{pod.name}", "reason": why} for pod, why in broken])
 
     def _info(self) -> Response:
         config = self._node.config()

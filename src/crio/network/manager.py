@@ -41,6 +41,7 @@ __all__ = ["Bandwidth", "Network", "NetworkResult", "NetworkStatus", "PodNetwork
 log = logging.getLogger(__name__)
 
 _ID = regex(r"[a-zA-Z0-9][a-zA-Z0-9_.\-]{0,127}")
+_CHECKS_AT_ONCE = 8
 
 
 class TimeLimits(msgspec.Struct, frozen=True):
@@ -255,6 +256,24 @@ class Network:
             if config.at_least("0.4.0") and not config.disable_check:
                 chain = await self._chain(config, attachment.builtin)
                 await chain.check(_target(attachment, attachment.netns), self.limits.check, bytes(entry.result))
+
+    async def check_all(self) -> list[tuple[PodNetwork, str]]:
+        """`check` every attached pod: those whose network is not as it was made, each with the reason."""
+        slots = asyncio.Semaphore(_CHECKS_AT_ONCE)
+
+        async def reason(pod: PodNetwork) -> str:
+            async with slots:
+                try:
+                    await self.check(pod)
+                except FailedPrecondition:
+                    return ""  # it was detached meanwhile
+                except CrioError as error:
+                    return error.message
+            return ""
+
+        pods = self.attachments()
+        reasons = await asyncio.gather(*(reason(pod) for pod in pods))
+        return [(pod, text) for pod, text in zip(pods, reasons, strict=True) if text]
 
     def attachments(self) -> list[PodNetwork]:
         """Every pod that is or may be attached by this daemon's records, as far as they know it."""

@@ -271,6 +271,18 @@ async def test_garbage_is_collected_by_plug_ins_of_version_1_1(tmp_path: Path, f
         assert "fake-a GC" not in fake.calls()
 
 
+async def test_all_pods_are_checked(tmp_path: Path, fake: FakeCni) -> None:
+    async with _network(tmp_path, fake) as network:
+        assert await network.check_all() == []
+        for number in range(3):
+            await network.add(_pod(f"pod-{number}"))
+        assert await network.check_all() == []
+        fake.fails("fake-b", "CHECK", "address is gone")
+        found = await network.check_all()
+        assert [pod.id for pod, _ in found] == ["pod-0", "pod-1", "pod-2"]
+        assert all("address is gone" in reason for _, reason in found)
+
+
 async def test_check_may_be_off_or_unknown(tmp_path: Path, fake: FakeCni) -> None:
     async with _network(tmp_path, fake) as network:
         with pytest.raises(FailedPrecondition, match="not attached"):

@@ -1,10 +1,12 @@
-"""CNI: configuration files, the default network, and the plug-ins that it names."""
+"""CNI: configuration files, the default network, the plug-ins that it names, and the networks of the running pods."""
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 
+from crio.base.errors import CrioError
 from crio.cli.doctor.finding import Finding, Patient, error, ok, warning
 
 
@@ -46,6 +48,22 @@ def check(patient: Patient) -> Iterator[Finding]:
         )
     if not missing:
         yield ok("network", f"{chosen.config.name}, from {chosen.path}")
+        yield from _of_pods(patient.socket)
+
+
+def _of_pods(socket: str) -> Iterator[Finding]:
+    from crio.cli.crio_commands.inspect_client import get
+
+    try:
+        broken = json.loads(get(socket, "/networks"))
+    except CrioError:
+        return  # that the daemon does not answer is said elsewhere
+    for pod in broken:
+        yield error(
+            "network",
+            f"the network of pod {pod['pod']} ({pod['id'][:12]}) is not as it was made: {pod['reason']}",
+            "delete the pod: its successor gets a new one",
+        )
 
 
 def _missing(kinds: list[str], directories: tuple[str, ...]) -> list[str]:
