@@ -68,7 +68,7 @@ def _leaks(node: Node, baseline: Baseline, ids: Collection[str]) -> Iterator[str
 
 def _entries(directory: Path) -> list[Path]:
     try:
-        return sorted(path for path in directory.iterdir() if not path.name.startswith((".", "lock")))
+        return sorted(path for path in directory.iterdir() if not path.name.startswith("lock"))
     except FileNotFoundError:
         return []
 

@@ -14,15 +14,18 @@ from crio.base.failpoints import failpoint
 
 log = logging.getLogger(__name__)
 
+_TEMPORARY = ".tmp-"
+
 
 def write_atomic(path: str, data: bytes, *, mode: int = 0o600, durable: bool = False) -> None:
     """Replace `path` by a file with `data`: a reader, or a crash, sees the old or the new content and nothing between.
 
     `durable` also survives power loss: file and directory are fsync'ed, which costs milliseconds on a disk. The caller
-    must not race with itself on one path. Raises OSError, and then leaves no temporary file.
+    must not race with itself on one path. Raises OSError, and then leaves no temporary file; a process that is killed
+    leaves one, for `remove_temporaries`.
     """
     directory, name = os.path.split(path)
-    temporary = os.path.join(directory, f".tmp-{name}-{os.urandom(4).hex()}")
+    temporary = os.path.join(directory, f"{_TEMPORARY}{name}-{os.urandom(4).hex()}")
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     try:
         try:
@@ -44,6 +47,20 @@ def write_atomic(path: str, data: bytes, *, mode: int = 0o600, durable: bool = F
         raise
     if durable:
         sync_directory(directory)
+
+
+def remove_temporaries(directory: str, name: str = "") -> None:
+    """Remove what `write_atomic` has left in a directory, of the file `name` or of every one, when it was killed.
+
+    Nobody may be writing there now. Fine if the directory does not exist. Raises OSError.
+    """
+    try:
+        names = os.listdir(directory)
+    except FileNotFoundError:
+        return
+    for entry in names:
+        if entry.startswith(f"{_TEMPORARY}{name}-" if name else _TEMPORARY):
+            os.unlink(os.path.join(directory, entry))
 
 
 def write_new(path: str, data: bytes, *, mode: int = 0o600) -> None:

@@ -11,7 +11,7 @@ import os
 import msgspec
 
 from crio.base.errors import ResourceExhausted
-from crio.base.files import read_bounded, write_atomic
+from crio.base.files import read_bounded, remove_temporaries, write_atomic
 from crio.config.tables.root import Crio
 
 _MAX = 4096
@@ -61,7 +61,9 @@ def supported_file(crio: Crio) -> str:
 
 
 def _write(path: str, text: str) -> None:
-    os.makedirs(os.path.dirname(path) or ".", mode=0o755, exist_ok=True)
+    directory, name = os.path.split(path)
+    os.makedirs(directory or ".", mode=0o755, exist_ok=True)
+    remove_temporaries(directory or ".", name)
     write_atomic(path, text.encode(), mode=0o644, durable=True)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from crio.base.errors import CrioError, InvalidArgument
-from crio.base.files import read_bounded, write_atomic
+from crio.base.files import read_bounded, remove_temporaries, write_atomic
 from crio.base.jsontext import UNREADABLE
 from crio.network.pod import INTERFACE
 
@@ -51,6 +51,10 @@ class AttachmentStore:
         if "/" in pod_id or pod_id.startswith("."):
             raise InvalidArgument(f"cannot use pod id {pod_id[:80]!r}: it is not a plain name")
         return os.path.join(self._directory, pod_id + _SUFFIX)
+
+    def remove_unfinished(self) -> None:
+        """Remove what an earlier process was about to write when it was killed."""
+        remove_temporaries(self._directory)
 
     def save(self, attachment: Attachment) -> None:
         path, data = self._path(attachment.pod_id), msgspec.json.encode(attachment)

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from crio.base.errors import CrioError
-from crio.base.files import read_bounded, write_atomic
+from crio.base.files import read_bounded, remove_temporaries, write_atomic
 from crio.base.jsontext import UNREADABLE
 
 KIND = "cniCacheV1"
@@ -72,6 +72,10 @@ class ResultCache:
     def _path(self, network: str, container_id: str, interface: str) -> str:
         return os.path.join(self._directory, f"{network}-{container_id}-{interface}")
 
+    def remove_unfinished(self) -> None:
+        """Remove what an earlier process was about to write when it was killed."""
+        remove_temporaries(self._directory)
+
     def save(self, entry: CachedResult) -> None:
         path = self._path(entry.network_name, entry.container_id, entry.if_name)
         data = msgspec.json.encode(entry)
@@ -105,7 +109,9 @@ class ResultCache:
             names = sorted(os.listdir(self._directory))
         except FileNotFoundError:
             return []
-        read = (_read(os.path.join(self._directory, name)) for name in names if part in name)
+        read = (
+            _read(os.path.join(self._directory, name)) for name in names if part in name and not name.startswith(".")
+        )
         return [entry for entry in read if entry is not None and entry.if_name and entry.network_name]
 
 

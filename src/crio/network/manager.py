@@ -94,6 +94,8 @@ class Network:
 
     async def start(self) -> None:
         """Read the configuration and follow its changes. A missing or broken network is a status, not an error."""
+        for records in (self._cache, self._attachments):
+            records.remove_unfinished()
         self._watcher.start()
         await self._readiness.reload()
         self._tasks.spawn("readiness", self._readiness.run())

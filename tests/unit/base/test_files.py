@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from crio.base import failpoints, files
 from crio.base.errors import Internal, ResourceExhausted
-from crio.base.files import read_bounded, write_atomic
+from crio.base.files import read_bounded, remove_temporaries, write_atomic
 
 
 def test_replaces_whole_with_mode(tmp_path: Path) -> None:
@@ -33,6 +36,24 @@ def test_a_failure_keeps_the_old_file_and_no_temporary(tmp_path: Path) -> None:
         failpoints.configure("")
     assert path.read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["record"]
+
+
+def _killed_before_rename(path: Path) -> None:
+    program = f"from crio.base.files import write_atomic; write_atomic({str(path)!r}, b'x')"
+    environment = {**os.environ, "CRIO_FAILPOINTS": "files.write_atomic.before_rename=kill"}
+    assert subprocess.run([sys.executable, "-c", program], env=environment, check=False).returncode == -signal.SIGKILL
+
+
+def test_what_a_killed_writer_leaves_is_removed(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        _killed_before_rename(tmp_path / name)
+    write_atomic(str(tmp_path / "record"), b"")
+    assert len(os.listdir(tmp_path)) == 3
+    remove_temporaries(str(tmp_path), "one")
+    assert len(os.listdir(tmp_path)) == 2
+    remove_temporaries(str(tmp_path))
+    assert os.listdir(tmp_path) == ["record"]
+    remove_temporaries(str(tmp_path / "missing"))
 
 
 def test_read_stops_at_the_limit(tmp_path: Path) -> None:

@@ -32,6 +32,14 @@ def test_a_restart_of_the_daemon_is_neither(crio: Crio) -> None:
     assert json.loads(Path(crio.version_file).read_text()) == "1.36.0"
 
 
+def test_a_start_that_was_killed_leaves_no_half_of_a_file(crio: Crio) -> None:
+    note_start(crio, "1.36.0")
+    persist = Path(crio.version_file_persist)
+    (persist.parent / ".tmp-version-0123abcd").write_text("")
+    note_start(crio, "1.36.0")
+    assert sorted(path.name for path in persist.parent.iterdir()) == ["clean.shutdown.supported", "version"]
+
+
 def test_a_clean_reboot(crio: Crio) -> None:
     note_start(crio, "1.36.0")
     note_clean_stop(crio)

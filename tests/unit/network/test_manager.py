@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -269,6 +270,17 @@ async def test_garbage_is_collected_by_plug_ins_of_version_1_1(tmp_path: Path, f
         await network.reload()
         await network.collect_garbage({"alive"})
         assert "fake-a GC" not in fake.calls()
+
+
+async def test_records_that_were_half_written_are_removed_at_the_start(tmp_path: Path, fake: FakeCni) -> None:
+    async with _network(tmp_path, fake) as network:
+        await network.add(_pod())
+    for directory, record in ((tmp_path / "state", "pod-1.json"), (tmp_path / "cache/results", "net-pod-1-eth0")):
+        shutil.copy(directory / record, directory / f".tmp-{record}-0123abcd")
+    async with _network(tmp_path, fake) as network:
+        assert _left(tmp_path) == ["net-pod-1-eth0", "pod-1.json"]
+        await network.delete(_pod())
+    assert _left(tmp_path) == []
 
 
 async def test_all_pods_are_checked(tmp_path: Path, fake: FakeCni) -> None:

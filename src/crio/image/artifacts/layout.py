@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from crio.base.errors import CrioError, DataLoss, InvalidArgument, NotFound
-from crio.base.files import read_bounded, write_atomic
+from crio.base.files import read_bounded, remove_temporaries, write_atomic
 from crio.base.ids import Digest, parse_digest
 from crio.base.jsontext import UNREADABLE
 from crio.image.documents import parse_document
@@ -176,6 +176,7 @@ class ArtifactLayout:
         lock = LockFile(self._path(_LOCK))
         try:
             with lock.write():
+                remove_temporaries(self.root)
                 if not os.path.exists(self._path(_MARK)):
                     write_atomic(self._path(_MARK), b'{"imageLayoutVersion":"1.0.0"}', mode=0o644)
                 yield

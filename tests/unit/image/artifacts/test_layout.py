@@ -139,3 +139,12 @@ def test_damage_is_told(layout: ArtifactLayout) -> None:
     Path(layout.root, "index.json").write_text("{")
     with pytest.raises(DataLoss, match="remove it to start anew"):
         layout.all()
+
+
+def test_an_index_that_was_half_written_is_removed(layout: ArtifactLayout) -> None:
+    put(layout, {"a": b"a"}, NAME)
+    half = Path(layout.root) / ".tmp-index.json-0123abcd"
+    half.write_text("{")
+    put(layout, {"b": b"b"}, NAME)
+    assert not half.exists()
+    assert only(layout).names == (NAME,)
