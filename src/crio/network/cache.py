@@ -106,12 +106,10 @@ class ResultCache:
 
     def _entries(self, part: str) -> list[CachedResult]:
         try:
-            names = sorted(os.listdir(self._directory))
+            names = sorted(name for name in os.listdir(self._directory) if not name.startswith("."))
         except FileNotFoundError:
             return []
-        read = (
-            _read(os.path.join(self._directory, name)) for name in names if part in name and not name.startswith(".")
-        )
+        read = (_read(os.path.join(self._directory, name)) for name in names if part in name)
         return [entry for entry in read if entry is not None and entry.if_name and entry.network_name]
 
 
