@@ -132,4 +132,15 @@ def _left(before: Snapshot) -> list[str]:
 def _is_left(kind: str, item: str) -> bool:
     if kind == "rules":
         return _OF_A_POD.search(item) is not None
-    return kind in ("mounts", "namespaces", "links", "cgroups") or any(mark in item for mark in _OURS)
+    if any(mark in item for mark in _OURS):
+        return True
+    if kind == "cgroups":
+        return not any(place in item for place in _places_of_our_starter())
+    return kind in ("mounts", "namespaces", "links")
+
+
+def _places_of_our_starter() -> set[str]:
+    """Where the suite's own control groups lie: who made them for the suite makes others there for others."""
+    lines = Path("/proc/self/cgroup").read_text().splitlines()
+    parents = {os.path.dirname(line.split(":", 2)[2]) for line in lines}
+    return {f"{parent}/" for parent in parents if parent != "/"}
