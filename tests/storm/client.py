@@ -142,7 +142,7 @@ class StormClient:
     def _choose(self) -> tuple[str, Callable[[], Awaitable[None]]]:
         if not self.pods:
             return "run", self.run_pod
-        if self._images is not None and self.random.random() < 0.05:
+        if self._images is not None and self.random.random() < 0.12:
             image = self.random.choice(self._images.names)
             return "image", lambda: self.pull_or_remove(image)
         pod = self.random.choice(self.pods)

@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 
-from crio.base.errors import Cancelled, CrioError, DeadlineExceeded, InvalidArgument, NotFound
+from crio.base.errors import Cancelled, CrioError, DeadlineExceeded, InvalidArgument, NotFound, Unavailable
 from crio.base.executor import Executor
 from crio.base.ids import is_full_id
 from crio.base.jobs import Job, JobTable
@@ -42,6 +42,7 @@ log = logging.getLogger(__name__)
 
 _MIN_PREFIX = 3
 """Characters of an id below which a text is not tried as one."""
+_PULLS = 3
 _STOP_GRACE = 0.0
 _KEPT = "crio-blobs"
 """Directory of the pieces that interrupted pulls leave."""
@@ -185,7 +186,7 @@ class ImageService:
         time.
 
         Raises InvalidArgument for a bad name, NotFound, CredentialsRefused, RegistryUnavailable, BadImage, BadContent,
-        and Unavailable if the worker came to an end.
+        and Unavailable if the worker came to an end or the image is removed time and again.
         """
         image = _transport_stripped(_with_transport(name, self._config.default_transport))
         request = Pull(0, image, self._settings(), auth.plain() if auth else None, namespace)
@@ -200,8 +201,12 @@ class ImageService:
         async def work(on_update: Callable[[Update], None]) -> tuple[StoredImage, ...]:
             return await self.workers.pull(request, on_update, group)
 
-        stored = await self._run("PullImage", name, namespace, key, work, on_progress, deadline)
-        return self.resolve(stored[0].id)
+        for _ in range(_PULLS):
+            stored = await self._run("PullImage", name, namespace, key, work, on_progress, deadline)
+            # Somebody may have removed it between the worker's last step and this one.
+            if (pulled := self.status(stored[0].id)) is not None:
+                return pulled
+        raise Unavailable(f"cannot pull {name}: it is removed as soon as it is there, {_PULLS} times now; try again")
 
     async def load(
         self,
@@ -223,7 +228,7 @@ class ImageService:
             return await self.workers.load(request, on_update)
 
         stored = await self._run("LoadImage", path, "", key, work, on_progress, deadline)
-        return [self.resolve(image.id) for image in stored]
+        return [info for image in stored if (info := self.status(image.id)) is not None]
 
     async def remove(self, name_or_id: str) -> bool:
         """Remove an image with all its names, whichever of them is given (as the CRI has it). False if unknown.

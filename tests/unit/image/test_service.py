@@ -9,6 +9,7 @@ import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -31,6 +32,7 @@ from crio.image.errors import CredentialsRefused, RegistryUnavailable
 from crio.image.progress import LayerState
 from crio.image.pulls import PullProgress
 from crio.image.service import ImageService
+from crio.image.worker.messages import StoredImage
 from crio.spec.oci_image import RunConfig
 from crio.storage.options import StoreOptions
 from crio.storage.store import Store
@@ -255,6 +257,30 @@ async def test_credentials(node: Node, tmp_path: Path) -> None:
             await node.service.pull(name, Credentials(USER, "hunter2"))
         assert "hunter2" not in caught.value.message
         assert await node.service.pull(name, Credentials(USER, PASSWORD))
+
+
+@pytest.mark.parametrize("removals", [1, 99])
+async def test_an_image_that_is_removed_as_it_comes_is_pulled_again(
+    node: Node, monkeypatch: pytest.MonkeyPatch, removals: int
+) -> None:
+    pull = node.service.workers.pull
+    removed: list[str] = []
+
+    async def pull_and_lose(*arguments: Any) -> tuple[StoredImage, ...]:
+        stored = await pull(*arguments)
+        if len(removed) < removals:
+            await node.executor.run(node.store.remove_image, stored[0].id)
+            removed.append(stored[0].id)
+        return stored
+
+    monkeypatch.setattr(node.service.workers, "pull", pull_and_lose)
+    if removals == 1:
+        image = await node.service.pull("example.com/team/first:1")
+        assert node.service.status("example.com/team/first:1") is image
+        assert removed == [image.id]
+    else:
+        with pytest.raises(Unavailable, match="removed as soon as it is there"):
+            await node.service.pull("example.com/team/first:1")
 
 
 async def test_a_killed_worker_is_a_clear_error(node: Node, plain: RunningRegistry) -> None:
