@@ -318,6 +318,17 @@ async def test_what_is_left_of_a_failed_create_is_removed_later(node: Node) -> N
     await until("it is removed", lambda: os.listdir(left) == [])
 
 
+@pytest.mark.parametrize("node", ["crun"], indirect=True)
+async def test_an_exit_code_that_was_half_written_goes_with_its_container(node: Node) -> None:
+    pod_config = node.host_network(node.pod_config())
+    pod = await node.run_pod(pod_config)
+    container = await node.create(pod, node.container_config(["sleep", "1000"]), pod_config)
+    exits = node.root / "state" / "exits"
+    (exits / f".{container}.tmp").touch()
+    await node.remove_container(container)
+    assert os.listdir(exits) == []
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("node", ["crun"], indirect=True)
 async def test_a_monitor_that_hangs_does_not_keep_the_daemon_down(node: Node) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 
 import msgspec
 
 from crio.base.errors import CrioError
 from crio.base.files import read_bounded
 from crio.conmon.packets import Packet
-from crio.conmon.record import EXIT_FILE, UNKNOWN_EXIT_CODE
+from crio.conmon.record import EXIT_FILE, UNKNOWN_EXIT_CODE, temporary_of
 
 _MAX_RECORD = 16 * 1024
 
@@ -61,3 +63,11 @@ class ExitRecord(msgspec.Struct, frozen=True):
             )
         except (OSError, CrioError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
             return None
+
+
+def remove_exit_code(directory: str, container_id: str) -> None:
+    """Remove the exit code that other tools read there, and what a monitor has half written of it. Raises OSError."""
+    path = os.path.join(directory, container_id)
+    for name in (path, temporary_of(path)):
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(name)

@@ -49,9 +49,14 @@ def reserve_file(path: str) -> None:
     _write_beside(path, b" " * _RESERVED)
 
 
-def _write_beside(path: str, data: bytes) -> str:
+def temporary_of(path: str) -> str:
+    """Where a file is written before it gets its name; a monitor that is killed then, or finds no space, leaves it."""
     directory, name = os.path.split(path)
-    temporary = f"{directory}/.{name}.tmp"
+    return f"{directory}/.{name}.tmp"
+
+
+def _write_beside(path: str, data: bytes) -> str:
+    temporary = temporary_of(path)
     # What is there is written over, and cut only then: so its space is not given away.
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:

@@ -27,7 +27,7 @@ from crio.config import Config
 from crio.config.tables.handler import RuntimeHandler
 from crio.conmon.client import ZygoteClient
 from crio.conmon.errors import MonitorGone
-from crio.conmon.exitrecord import ExitRecord
+from crio.conmon.exitrecord import ExitRecord, remove_exit_code
 from crio.conmon.spec import MonitorSpec
 from crio.conmon.watch import Monitor
 from crio.container import image_mounts
@@ -389,7 +389,7 @@ class ContainerMaker:
                 await asyncio.wait([placing])
             await self._storage.run(self._remove_stored, record)
         failpoint("container.remove.after_storage")
-        _unlink(os.path.join(self.settings.exit_directory, record.id))
+        remove_exit_code(self.settings.exit_directory, record.id)
         remove_directory(container.directory, last=FILE)
 
     async def _delete_from_runtime(self, container: Container) -> None:
