@@ -7,9 +7,11 @@ be killed and started anew under it; ends with the exit code of the program that
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
+from types import FrameType
 
 from crio.linux.prctl import set_child_subreaper
 
@@ -29,8 +31,13 @@ def reap_until_alone(main_pid: int) -> int:
 def main(argv: list[str]) -> int:
     set_child_subreaper()
     pid = os.posix_spawn(argv[0], argv, os.environ)
+
+    def pass_on(received: int, _frame: FrameType | None) -> None:
+        with contextlib.suppress(ProcessLookupError):  # it has ended, and orphans have not
+            os.kill(pid, received)
+
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, lambda received, _frame: os.kill(pid, received))
+        signal.signal(number, pass_on)
     code = reap_until_alone(pid)
     return code if code >= 0 else 128 - code
 
