@@ -84,11 +84,16 @@ class Request(msgspec.Struct, frozen=True):
     @property
     def path(self) -> str:
         """The target's path, percent-decoded."""
-        return urllib.parse.unquote(urllib.parse.urlsplit(self.target).path)
+        return urllib.parse.unquote(self._parts[0])
 
     @property
     def query(self) -> dict[str, list[str]]:
-        return urllib.parse.parse_qs(urllib.parse.urlsplit(self.target).query, keep_blank_values=True)
+        return urllib.parse.parse_qs(self._parts[2], keep_blank_values=True)
+
+    @property
+    def _parts(self) -> tuple[str, str, str]:
+        """Not as a URL is taken apart: a path that begins with two slashes is no host, and may have any characters."""
+        return self.target.partition("#")[0].partition("?")
 
     @property
     def keep_alive(self) -> bool:

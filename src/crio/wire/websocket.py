@@ -7,7 +7,6 @@ for the `header` only and sends the bytes themselves: they are never copied here
 from __future__ import annotations
 
 import base64
-import binascii
 import functools
 import hashlib
 import secrets
@@ -89,7 +88,8 @@ def accept_headers(request: Request, protocol: str) -> list[tuple[str, str]]:
     keys = headers.all("sec-websocket-key")
     try:
         valid = len(keys) == 1 and len(base64.b64decode(keys[0], validate=True)) == 16
-    except binascii.Error:
+    except ValueError:
+        # binascii.Error is one, and so is what is raised for characters beyond ASCII.
         valid = False
     if not valid:
         raise HttpError(400, "its Sec-WebSocket-Key is not 16 bytes in base64")

@@ -32,9 +32,10 @@ async def test_close_is_honoured(tmp_path: Path) -> None:
     await server.stop(0)
 
 
-async def test_without_a_handler_nothing_is_found(tmp_path: Path) -> None:
+@pytest.mark.parametrize("target", [b"/", b"//["])
+async def test_without_a_handler_nothing_is_found(tmp_path: Path, target: bytes) -> None:
     server, reader, writer = await serve(tmp_path, None)
-    writer.write(b"GET / HTTP/1.0\r\n\r\n")
+    writer.write(b"GET %s HTTP/1.0\r\n\r\n" % target)
     assert (await reader.read()).startswith(b"HTTP/1.1 404 ")
     writer.close()
     await server.stop(0)

@@ -163,6 +163,16 @@ async def test_guessing_finds_nothing_uses_nothing_up_and_is_logged_in_bounds(ca
         assert (await (await Command.over_websocket(bed, url, V5)).finish()).exit_code == 0
 
 
+async def test_address_that_looks_like_a_host_is_one_more_guess(caplog: pytest.LogCaptureFixture) -> None:
+    async with Bed() as bed:
+        for _ in range(2 * MOST):
+            reader, writer = await bed.dial(bed.server.base_url)
+            writer.write(b"GET //[ HTTP/1.1\r\nHost: a\r\n\r\n")
+            assert (await reader.read()).startswith(b"HTTP/1.1 404 ")
+            writer.close()
+        assert len([record for record in caplog.records if record.levelname != "DEBUG"]) == MOST
+
+
 @pytest.mark.parametrize(
     "first",
     [

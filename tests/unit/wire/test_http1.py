@@ -34,6 +34,21 @@ def test_get() -> None:
 
 
 @pytest.mark.parametrize(
+    ("target", "path", "query"),
+    [
+        (b"//[", "//[", {}),
+        (b"//host/a", "//host/a", {}),
+        (b"/%5B?a=%23&//[#b?c", "/[", {"a": ["#"], "//[": [""]}),
+        (b"/", "/", {}),
+    ],
+)
+def test_any_target_has_a_path(target: bytes, path: str, query: dict[str, list[str]]) -> None:
+    request = read(b"GET %s HTTP/1.1\r\nHost: x\r\n\r\n" % target)
+    assert request is not None
+    assert (request.path, request.query) == (path, query)
+
+
+@pytest.mark.parametrize(
     ("head", "keep"),
     [
         (b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", False),

@@ -77,6 +77,7 @@ def test_own_request_headers_are_a_handshake() -> None:
         (handshake(Sec_WebSocket_Version="8"), 426),
         (handshake(Sec_WebSocket_Key="dG9vIHNob3J0"), 400),
         (handshake(Sec_WebSocket_Key="!"), 400),
+        (handshake(Sec_WebSocket_Key="\xe9GhlIHNhbXBsZSBub25jZQ=="), 400),
         (Request("POST", "/", handshake().headers), 400),
     ],
 )
