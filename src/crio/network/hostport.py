@@ -13,7 +13,7 @@ import ipaddress
 import logging
 import socket
 import struct
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -90,15 +90,19 @@ class HostPorts:
         """Map the ports to the pod's first address of each family; all or none.
 
         Raises FailedPrecondition, which names the other pod, if a port is taken; InvalidArgument; OSError from the
-        kernel as Internal.
+        kernel as Internal. Who cancels it has to `remove` them.
         """
         entries = list(_plan(mappings, ips))
         if not entries:
             return
         async with self._lock:
             self._refuse_conflicts(pod_id, entries)
-            await asyncio.to_thread(_apply_add, self._table, pod_id, entries)
             self._entries[pod_id] = entries
+            try:
+                await _to_its_end(_apply_add, self._table, pod_id, entries)
+            except CrioError:
+                del self._entries[pod_id]
+                raise
             failpoint("network.hostport.after_add")
 
     async def remove(self, pod_id: str) -> None:
@@ -108,23 +112,24 @@ class HostPorts:
             # Before `rebuild` there may be some of an earlier run that only the kernel knows.
             if entries or not self._rebuilt:
                 last = self._rebuilt and len(self._entries) == 1
-                await asyncio.to_thread(_apply_last if last else _apply_remove, self._table, pod_id, entries)
+                await _to_its_end(_apply_last if last else _apply_remove, self._table, pod_id, entries)
                 self._entries.pop(pod_id, None)
 
     async def rebuild(self, pods: Iterable[tuple[str, Sequence[PortMapping], Sequence[str]]]) -> None:
         """Make the tables hold exactly the mappings of these pods (id, mappings, addresses), without a gap between.
 
         For the daemon's start: what an earlier run left for pods that are gone goes, what somebody else removed comes
-        back. A pod whose ports collide with an earlier one's is left out and logged; so is a kernel that can't do it.
+        back. A pod whose ports collide with an earlier one's, or cannot be mapped, is left out and logged; so is a
+        kernel that can't do it.
         """
         async with self._lock:
             self._entries.clear()
             for pod_id, mappings, ips in pods:
-                entries = list(_plan(mappings, ips))
                 try:
+                    entries = list(_plan(mappings, ips))
                     self._refuse_conflicts(pod_id, entries)
-                except FailedPrecondition as error:
-                    log.warning("%s; it stays without them", error.message)
+                except (FailedPrecondition, InvalidArgument) as error:
+                    log.warning("%s; pod %s stays without host ports", error.message, pod_id[:12])
                     continue
                 if entries:
                     self._entries[pod_id] = entries
@@ -185,6 +190,18 @@ def _host_address(mapping: PortMapping) -> Address | None:
 
 
 # Changes to the kernel's tables
+
+
+async def _to_its_end(
+    change: Callable[[str, str, list[_Entry]], None], table: str, pod_id: str, entries: list[_Entry]
+) -> None:
+    """Make a change in a thread. Who is cancelled waits for it all the same: what undoes it must not overtake it."""
+    work = asyncio.ensure_future(asyncio.to_thread(change, table, pod_id, entries))
+    try:
+        await asyncio.shield(work)
+    except asyncio.CancelledError:
+        await asyncio.wait([work])
+        raise
 
 
 def _apply_add(table: str, pod_id: str, entries: list[_Entry]) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import secrets
 import socket
 from collections.abc import AsyncIterator
@@ -219,6 +220,35 @@ async def test_the_tables_of_another_daemon_are_left_alone(node: Node, ports: Ho
     assert _elements("third") > 0
     await ports.remove("third")
     assert TABLE not in run("nft", "list", "tables").split()
+
+
+async def test_mappings_of_a_cancelled_add_are_removed(ports: HostPorts, port: int) -> None:
+    """A pod's start fails elsewhere while its ports are being mapped."""
+    await ports.rebuild([])
+    await ports.add("other", [PortMapping("tcp", 80, port + 1)], ["192.0.2.8"])
+    with nft.connect():
+        # The change waits for the socket that is lent here.
+        adding = asyncio.create_task(ports.add("pod", [PortMapping("tcp", 80, port)], ["192.0.2.7"]))
+        for _ in range(10):
+            await asyncio.sleep(0)
+        adding.cancel()
+        for _ in range(10):
+            await asyncio.sleep(0)
+    with pytest.raises(asyncio.CancelledError):
+        await adding
+    await ports.remove("pod")
+    assert _elements("pod") == 0
+    await ports.add("next", [PortMapping("tcp", 80, port)], ["192.0.2.9"])
+
+
+async def test_rebuild_leaves_out_what_is_no_mapping(
+    ports: HostPorts, port: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nobody had looked at it: host ports were another's business when the pod was made."""
+    wrong, right = PortMapping("tcp", 0, port), PortMapping("tcp", 80, port)
+    await ports.rebuild([("wrong", [wrong], ["192.0.2.7"]), ("right", [right], ["192.0.2.8"])])
+    assert "pod wrong stays without host ports" in caplog.text
+    assert (_elements("wrong"), _elements("right")) == (0, 2)
 
 
 async def test_before_a_rebuild_remove_asks_the_kernel(ports: HostPorts, port: int) -> None:
