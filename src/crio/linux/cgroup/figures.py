@@ -227,6 +227,12 @@ def number_after(data: bytes, key: bytes) -> int:
     return int(data[start : data.find(b"\n", start)])
 
 
+def device_number(text: str) -> tuple[int, int] | None:
+    """Of a block device as "8:16"; None for "(unknown)", as the kernel calls those of ZFS and below NVMe multipath."""
+    major, _, minor = text.partition(":")
+    return (int(major), int(minor)) if major.isdecimal() and minor.isdecimal() else None
+
+
 @lru_cache(maxsize=2048)
 def parse_pressure(data: bytes) -> Pressure | None:
     """The text of a *.pressure file; None for none. Kept, since that of a quiet group stays as it is."""

@@ -6,7 +6,17 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 
-from crio.linux.cgroup.figures import CpuStats, Directory, Figures, IoDevice, MemoryStats, Pressure, Use, number_after
+from crio.linux.cgroup.figures import (
+    CpuStats,
+    Directory,
+    Figures,
+    IoDevice,
+    MemoryStats,
+    Pressure,
+    Use,
+    device_number,
+    number_after,
+)
 
 _UNLIMITED = 1 << 62
 """The kernel shows "no limit" as the largest page-aligned number, which differs between page sizes."""
@@ -124,9 +134,9 @@ class FiguresV1(Figures):
         for kind, file in (("bytes", "io_service_bytes"), ("ops", "io_serviced")):
             for line in group.read(f"blkio.throttle.{file}_recursive").decode("ascii", "replace").splitlines():
                 fields = line.split()
-                if len(fields) == 3 and fields[1] in ("Read", "Write"):
-                    major, _, minor = fields[0].partition(":")
-                    device = totals.setdefault((int(major), int(minor)), {})
+                number = device_number(fields[0]) if len(fields) == 3 and fields[1] in ("Read", "Write") else None
+                if number is not None:
+                    device = totals.setdefault(number, {})
                     device[f"{fields[1]} {kind}"] = int(fields[2])
         return [
             IoDevice(

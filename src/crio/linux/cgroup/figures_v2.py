@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from crio.linux.cgroup.figures import CpuStats, Directory, Figures, IoDevice, MemoryStats, Pressure, Use, number_after
+from crio.linux.cgroup.figures import (
+    CpuStats,
+    Directory,
+    Figures,
+    IoDevice,
+    MemoryStats,
+    Pressure,
+    Use,
+    device_number,
+    number_after,
+)
 
 
 class FiguresV2(Figures):
@@ -98,15 +108,19 @@ class FiguresV2(Figures):
     def io(self) -> list[IoDevice]:
         devices = []
         for line in self._group.read("io.stat").decode("ascii", "replace").splitlines():
-            number, *fields = line.split()
-            major, _, minor = number.partition(":")
-            values = {
-                key: int(value) for key, _, value in (field.partition("=") for field in fields) if value.isdecimal()
-            }
+            number, values = None, {}
+            for field in line.split():
+                key, equals, value = field.partition("=")
+                if not equals:
+                    # Several may stand in one line; those before the last have no figures.
+                    number = device_number(key)
+                elif value.isdecimal():
+                    values[key] = int(value)
+            if number is None or not values:
+                continue
             devices.append(
                 IoDevice(
-                    int(major),
-                    int(minor),
+                    *number,
                     read_bytes=values.get("rbytes", 0),
                     write_bytes=values.get("wbytes", 0),
                     reads=values.get("rios", 0),

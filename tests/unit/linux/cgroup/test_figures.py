@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from crio.linux.cgroup import CgroupFs, Figures, PidsStats, Pressure, Use, detect
+from crio.linux.cgroup.figures import IoDevice
 from crio.linux.cgroup.figures_v1 import FiguresV1
 from crio.linux.cgroup.figures_v2 import FiguresV2
 from crio.linux.cgroup.v1 import CgroupV1
@@ -228,6 +229,18 @@ def test_version_2_without_controllers(tmp_path: Path) -> None:
     write_files(tmp_path / "g", {"cpu.stat": "usage_usec 7\n"})
     with FiguresV2(str(tmp_path / "g")) as figures:
         assert figures.use() == Use(cpu=7000)
+
+
+def test_devices_without_a_name_or_figures_are_left_out(tmp_path: Path) -> None:
+    """As ZFS, NVMe multipath and loop devices that were detached look."""
+    lines = "(unknown) rbytes=0 wbytes=0 rios=6 wios=0\n252:0 \n7:7 7:6 7:5 rbytes=1 wbytes=2 rios=3 wios=4\n"
+    write_files(tmp_path / "g", {"io.stat": lines})
+    with FiguresV2(str(tmp_path / "g")) as figures:
+        assert figures.io() == [IoDevice(7, 5, 1, 2, 3, 4)]
+    text = "(unknown) Read 5\n(unknown) Write 6\n8:0 Read 10\n8:0 Write 20\nTotal 41\n"
+    write_files(tmp_path / "blkio/g", {"blkio.throttle.io_service_bytes_recursive": text})
+    with FiguresV1({"blkio": str(tmp_path / "blkio")}, "/g") as figures_v1:
+        assert figures_v1.io() == [IoDevice(8, 0, 10, 20, 0, 0)]
 
 
 def test_a_long_file_is_read_whole(tmp_path: Path) -> None:
