@@ -60,7 +60,8 @@ async def standard_release(path: str, kind: str, directories: Sequence[str]) -> 
     match = _BANNER.search(completed.stderr)
     if match is None or match["name"].decode() != kind:
         return None
-    return match["release"].decode(), [version.strip() for version in match[3].decode().split(",")]
+    release, versions = match["release"].decode("utf-8", "replace"), match[3].decode("utf-8", "replace")
+    return release, [version.strip() for version in versions.split(",")]
 
 
 class Executable:

@@ -45,8 +45,8 @@ class PluginSelection:
         for plugin in network.plugins:
             try:
                 await self._validate_one(network, plugin)
-            except (CrioError, OSError) as error:
-                problems.append(str(error))
+            except CrioError as error:
+                problems.append(error.message)
         if problems:
             raise InvalidArgument("; ".join(problems))
 
@@ -102,6 +102,14 @@ class PluginSelection:
         if path is None:
             self._programs.pop(kind, None)
             return None
+        try:
+            return await self._ask(kind, path)
+        except OSError as error:
+            # Whoever installs it may be writing it at this moment (ETXTBSY).
+            raise Unavailable(f"cannot run plug-in {path}: {error.strerror}") from None
+
+    async def _ask(self, kind: str, path: str) -> _Program:
+        """What the program says of itself. Raises InvalidArgument, OSError."""
         state = os.stat(path)
         identity = (state.st_ino, state.st_mtime_ns, state.st_size)
         known = self._programs.get(kind)

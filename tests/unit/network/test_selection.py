@@ -59,6 +59,21 @@ async def test_a_program_that_is_replaced_is_noticed(tmp_path: Path) -> None:
     assert not await _is_builtin(selection, BRIDGE)
 
 
+async def test_a_program_that_is_being_written_is_unavailable(tmp_path: Path) -> None:
+    fake = FakeCni(tmp_path)
+    fake.program("fake-a")
+    selection, network = PluginSelection([str(fake.bin)]), _network({"type": "fake-a"})
+    await selection.validate(network)
+    # The kernel refuses to run it, as it refuses what somebody has open for writing.
+    (fake.bin / "fake-a").write_bytes(b"")
+    with pytest.raises(Unavailable, match=f"cannot run plug-in {fake.bin}/fake-a: "):
+        await selection.select(network, network.plugins[0])
+    with pytest.raises(InvalidArgument, match="cannot run plug-in"):
+        await selection.validate(network)
+    fake.program("fake-a")
+    assert not (await selection.select(network, network.plugins[0])).builtin
+
+
 async def test_without_any_program_the_built_in_one_works(tmp_path: Path) -> None:
     selection = PluginSelection([str(tmp_path)])
     assert await _is_builtin(selection, BRIDGE)
