@@ -235,18 +235,17 @@ def _bind_all(source: str, paths: Mapping[str, str]) -> None:
 
 def write_sysctl(path: str, value: str) -> None:
     """Set a kernel parameter of the calling thread's namespaces; `path` is of `sysctl_path`. Raises InvalidArgument."""
+    name = path.removeprefix("/proc/sys/")
     try:
         fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        try:
+            os.write(fd, value.encode())
+        finally:
+            os.close(fd)
     except FileNotFoundError:
-        raise InvalidArgument(f"cannot set sysctl {path.removeprefix('/proc/sys/')}: this kernel has none") from None
-    try:
-        os.write(fd, value.encode())
+        raise InvalidArgument(f"cannot set sysctl {name}: this kernel has none") from None
     except OSError as error:
-        raise InvalidArgument(
-            f"cannot set sysctl {path.removeprefix('/proc/sys/')} to {value!r}: {error.strerror}"
-        ) from None
-    finally:
-        os.close(fd)
+        raise InvalidArgument(f"cannot set sysctl {name} to {value!r}: {error.strerror}") from None
 
 
 def in_fresh_thread(work: Callable[[], T]) -> T:

@@ -96,6 +96,10 @@ def test_a_failure_inside_leaves_nothing(directory: str) -> None:
         namespaces.pin(paths, sysctls={"net.no_such_parameter": "1"})
     with pytest.raises(InvalidArgument, match="cannot set sysctl"):
         namespaces.pin(paths, sysctls={"net.ipv4.ip_unprivileged_port_start": "many"})
+    # A directory, and one that can only be read.
+    for name in ("net.ipv4", "net.ipv4.tcp_available_congestion_control"):
+        with pytest.raises(InvalidArgument, match=f"cannot set sysctl {name.replace('.', '/')} to '1'"):
+            namespaces.pin(paths, sysctls={name: "1"})
     Path(paths["net"]).write_text("")
     with pytest.raises(AlreadyExists):
         namespaces.pin(paths)
