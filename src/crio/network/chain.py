@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -13,6 +14,8 @@ from crio.base.failpoints import failpoint
 from crio.base.jsontext import UNREADABLE
 from crio.network.plugin import ADD, CHECK, DEL, GC, STATUS, Observer, Plugin, PluginFailed, PluginRequest
 from crio.spec.cni import NetworkConfig, PluginConfig, check_version, encode_result, parse_result
+
+log = logging.getLogger(__name__)
 
 
 class Target(msgspec.Struct, frozen=True):
@@ -49,7 +52,12 @@ class Chain:
         deadline = time.monotonic() + timeout
         failure: CrioError | None = None
         if result is not None and self.network.at_least("0.4.0"):
-            result = _as_version(result, self.network.version)
+            try:
+                result = _as_version(result, self.network.version)
+            except InvalidArgument as error:
+                # What cannot be read now never can; plug-ins have to do without one, as after a reboot.
+                log.warning("network %s of %s: %s", self.network.name, target.container_id[:12], error.message)
+                result = None
         else:
             result = None
         for index in reversed(range(len(self.plugins))):

@@ -244,6 +244,18 @@ async def test_attachments_of_another_runtime_are_found_in_libcnis_cache(tmp_pat
     assert _left(tmp_path) == []
 
 
+async def test_a_result_that_cannot_be_read_keeps_no_pod(tmp_path: Path, fake: FakeCni) -> None:
+    async with _network(tmp_path, fake) as network:
+        await network.add(_pod())
+        path = tmp_path / "cache/results/net-pod-1-eth0"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"result": {"cniVersion": "1.0.0", "ips": "none"}}))
+        fake.forget()
+        await network.delete(_pod())
+        assert fake.calls() == ["fake-b DEL", "fake-a DEL"]
+        assert "prevResult" not in fake.stdin("fake-a", "DEL")
+    assert _left(tmp_path) == []
+
+
 @pytest.mark.root
 async def test_a_pod_of_another_runtime_that_may_be_alive_is_left_alone(tmp_path: Path, fake: FakeCni) -> None:
     with pod(str(tmp_path)) as made:
