@@ -18,6 +18,8 @@ from crio.storage.records import ImageRecord
 from crio.wire import reference
 
 _MAX_ID = 0xFFFFFFFE
+_MAX_DIGITS = 20
+"""Of a user's number, which may begin with zeros; Python itself refuses to read very long ones."""
 
 
 class ImageInfo(msgspec.Struct, frozen=True, eq=False, dict=True):
@@ -93,7 +95,8 @@ class ImageInfo(msgspec.Struct, frozen=True, eq=False, dict=True):
     def uid(self) -> int | None:
         """The user that the image runs as, if it says so by number."""
         user = self._user
-        return int(user) if user.isdecimal() and int(user) <= _MAX_ID else None
+        is_number = user.isascii() and user.isdecimal() and len(user) <= _MAX_DIGITS
+        return int(user) if is_number and int(user) <= _MAX_ID else None
 
     @property
     def username(self) -> str:
@@ -104,7 +107,7 @@ class ImageInfo(msgspec.Struct, frozen=True, eq=False, dict=True):
     def _user(self) -> str:
         try:
             return self.config.user.partition(":")[0]
-        except CrioError:
+        except (CrioError, OSError):
             # An image whose configuration is damaged can still be listed and removed.
             return ""
 

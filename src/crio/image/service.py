@@ -109,7 +109,7 @@ class ImageService:
         records = self._store.images()
         infos = [self._info(record) for record in records]
         if len(self._known) > len(records):
-            self._known = {info.id: self._known[info.id] for info in infos}
+            self._known = {info.id: self._known[info.id] for info in infos if info.id in self._known}
         return infos + list(self.artifacts.all(self._pins))
 
     def status(self, name_or_id: str) -> ImageInfo | None:
@@ -405,7 +405,12 @@ class ImageService:
         if known is not None and known[0] is record:
             return known[1]
         pinned = self._pins.match(record.names)
-        info = make_info(record, self._store.image_size(record.id), pinned, self._store.image_big_data)
+        try:
+            size = self._store.image_size(record.id)
+        except NotFound:
+            # A layer of it is lost, or it goes just now. All others are listed as well; its layers may come back.
+            return make_info(record, sum(record.big_data_sizes.values()), pinned, self._store.image_big_data)
+        info = make_info(record, size, pinned, self._store.image_big_data)
         self._known[record.id] = (record, info)
         return info
 

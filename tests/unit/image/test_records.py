@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import json
+
 import pytest
 
 from crio.base.errors import NotFound
@@ -28,10 +31,13 @@ def info(config: bytes | None, *names: str) -> ImageInfo:
 
 @pytest.mark.parametrize(
     ("user", "uid", "username"),
-    [("", None, ""), ("0", 0, ""), ("7:8", 7, ""), ("web", None, "web"), ("web:8", None, "web"), ("-1", None, "-1")],
-)
+    [
+        ("", None, ""), ("0", 0, ""), ("7:8", 7, ""), ("web", None, "web"), ("web:8", None, "web"), ("-1", None, "-1"),
+        ("4294967295", None, "4294967295"), ("\u0663", None, "\u0663"), ("9" * 5000, None, "9" * 5000),
+    ],
+)  # fmt: skip
 def test_the_user_is_a_number_or_a_name(user: str, uid: int | None, username: str) -> None:
-    image = info(b'{"config":{"User":"%b"}}' % user.encode())
+    image = info(json.dumps({"config": {"User": user}}).encode())
     assert (image.uid, image.username) == (uid, username)
 
 
@@ -43,6 +49,19 @@ def test_a_damaged_configuration_names_no_user_and_is_told_when_asked_for(config
     assert (image.uid, image.username, image.annotations, image.encrypted) == (None, "", {}, False)
     with pytest.raises((BadImage, NotFound), match="cannot"):
         _ = image.config
+
+
+def test_a_configuration_that_the_disk_does_not_give_names_no_user() -> None:
+    def read(id: str, key: str) -> bytes:
+        raise OSError(errno.EIO, "Input/output error")
+
+    record = ImageRecord(
+        id=ID, created="", layer="", names=["a.example/x:1"], big_data_names=[f"sha256:{ID}"], metadata=""
+    )
+    image = make_info(record, 7, False, read)
+    assert (image.uid, image.username) == (None, "")
+    with pytest.raises(OSError, match="Input/output error"):
+        _ = image.encrypted
 
 
 def test_fields_that_nobody_here_reads_may_be_damaged() -> None:

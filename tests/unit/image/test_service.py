@@ -154,6 +154,35 @@ async def test_names(node: Node, plain: RunningRegistry) -> None:
     assert node.store.layers() == []
 
 
+async def test_an_image_that_has_lost_a_layer_is_listed_and_fetched_again(node: Node) -> None:
+    whole = await node.service.pull("example.com/team/first:1")
+    image = await node.service.pull("example.com/team/second:1")
+    with node.store.layer_store.table.writing() as edit:
+        edit.drop(node.store.image(image.id).layer)
+        edit.save()
+    service = node.make()
+    listed = {info.id: info for info in service.list()}
+    assert listed.keys() == {whole.id, image.id}
+    assert listed[image.id].size < image.size
+    assert listed[image.id].repo_digests == image.repo_digests
+    assert (await service.pull("example.com/team/second:1")).id == image.id
+    assert service.resolve(image.id).size == image.size
+    await service.stop()
+
+
+async def test_an_image_that_goes_while_all_are_listed(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = await node.service.pull("example.com/team/first:1")
+    two = await node.service.pull("example.com/team/second:1")
+    records = node.store.images()
+    node.store.remove_image(two.id)
+    service = node.make()
+    with monkeypatch.context() as between:
+        between.setattr(node.store, "images", lambda: records)
+        assert one.id in {info.id for info in service.list()}
+    assert [info.id for info in service.list()] == [one.id]
+    await service.stop()
+
+
 async def test_short_names(node: Node, plain: RunningRegistry) -> None:
     node.serve(plain.host, 'unqualified-search-registries = ["example.com"]\n[aliases]\nx = "example.com/team/second"')
     service = node.service
