@@ -7,6 +7,7 @@ each fine if it is not there. That one path serves removal, a create that failed
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import time
@@ -36,6 +37,7 @@ from crio.container.names import log_path
 from crio.container.notifiers import Notifiers
 from crio.container.record import FILE, ContainerRecord
 from crio.container.seccomp_artifact import profile_of_artifact
+from crio.container.source_looks import SourceLooks
 from crio.container.spec_inputs import SpecInputs
 from crio.container.specgen.apply import apply_effects, apply_relabels
 from crio.container.specgen.build import build_spec
@@ -124,6 +126,7 @@ class ContainerMaker:
         self._zygote = rooms.zygote
         self._labels = rooms.labels
         self.notifiers = rooms.notifiers
+        self._sources = SourceLooks()
         self._background = TaskScope("monitor placement")
         self._placing: dict[str, asyncio.Task[None]] = {}
         """By container id; a removal waits for it, so that no group is made after it was removed."""
@@ -205,6 +208,8 @@ class ContainerMaker:
                 )
         failpoint("container.create.after_storage")
         runtime = self.runtime(record)
+        with job.step("volumes"):
+            await self._sources.look(container.config.mounts, self._config().runtime.bind_mount_prefix)
         with job.step("specification"):
             features = await runtime.features()
             profile = await self._artifact_profile(sandbox, container, image)
@@ -461,10 +466,8 @@ class ContainerMaker:
         delete_tree(os.path.join(self.settings.directory, container_id))
 
     def _remove_from_store(self, container_id: str) -> None:
-        try:
+        with contextlib.suppress(NotFound):
             self._store.remove_container(container_id)
-        except NotFound:
-            pass
 
     async def close(self) -> None:
         await self._background.join()
@@ -492,7 +495,5 @@ def _end_create(runtime: str, container_id: str) -> None:
 
 
 def _unlink(path: str) -> None:
-    try:
+    with contextlib.suppress(FileNotFoundError):
         os.unlink(path)
-    except FileNotFoundError:
-        pass
