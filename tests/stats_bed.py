@@ -41,7 +41,6 @@ class Bed:
             self.cgroups,
             self.node.containers,
             self.layers,
-            lambda: "cgroupfs",
             lambda: self.period,
         )
         self.groups: tuple[str, ...] = ("all",)

@@ -23,7 +23,7 @@ def parent() -> Iterator[str]:
     stem = f"crtest{uuid.uuid4().hex[:8]}"
     name = f"{stem}.slice" if CGROUP_MANAGER == "systemd" else f"/{stem}"
     yield name
-    detect().remove(parent_path(name, CGROUP_MANAGER), timeout=PATIENCE)
+    detect().remove(parent_path(name), timeout=PATIENCE)
 
 
 async def test_a_pods_image_is_pulled_in_the_pods_group(scratch: Path, tmp_path: Path, parent: str) -> None:
@@ -39,7 +39,7 @@ async def test_a_pods_image_is_pulled_in_the_pods_group(scratch: Path, tmp_path:
         image = pb.ImageSpec(image=f"oci:{layout}:localhost/app:1")
         request = pb.PullImageRequest(image=image, sandbox_config=config)
         pull = asyncio.create_task(node.call("PullImage", request, pb.PullImageResponse))
-        path = parent_path(parent, CGROUP_MANAGER)
+        path = parent_path(parent)
         await until("the worker is in the group", lambda: pull.done() or kernel.processes(path))
         assert not pull.done()
         (worker,) = workers()

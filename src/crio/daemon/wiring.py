@@ -251,7 +251,6 @@ class Daemon:
                 self._cgroups,
                 self._containers,
                 self._layer_sizes,
-                lambda: self._config.runtime.cgroup_manager,
                 lambda: self._config.stats.collection_period or self._config.stats.stats_collection_period,
             ),
             pod_metrics=PodMetrics(

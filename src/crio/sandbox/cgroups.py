@@ -54,15 +54,20 @@ def expand_slice(name: str) -> str:
     return "/" + "/".join("-".join(parts[: n + 1]) + ".slice" for n in range(len(parts)))
 
 
-def parent_path(parent: str, manager: str) -> str:
+def manager_of(parent: str) -> str:
+    """The cgroup_manager that a pod with this parent was made by. Another may be set since: then old pods go on."""
+    return "systemd" if parent.endswith(".slice") else "cgroupfs"
+
+
+def parent_path(parent: str) -> str:
     """The parent group as a path below the cgroup mount."""
-    return expand_slice(parent) if manager == "systemd" else parent
+    return expand_slice(parent) if manager_of(parent) == "systemd" else parent
 
 
-def group_path(parent: str, unit: str, manager: str) -> str:
+def group_path(parent: str, unit: str) -> str:
     """The path of group `unit` ("crio-ID", "crio-conmon-ID") below the cgroup mount."""
-    suffix = ".scope" if manager == "systemd" else ""
-    return posixpath.join(parent_path(parent, manager), unit + suffix)
+    suffix = ".scope" if manager_of(parent) == "systemd" else ""
+    return posixpath.join(parent_path(parent), unit + suffix)
 
 
 def runtime_path(parent: str, owner_id: str, manager: str) -> str:

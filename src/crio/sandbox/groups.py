@@ -25,11 +25,11 @@ class PodGroups(ABC):
 
     def path(self, parent: str, unit: str) -> str:
         """The group `unit` ("crio-ID") of a pod with this cgroup parent."""
-        return cgroups.group_path(parent, unit, self.manager)
+        return cgroups.group_path(parent, unit)
 
     def parent_path(self, parent: str) -> str:
         """A cgroup parent as a path."""
-        return cgroups.parent_path(parent, self.manager)
+        return cgroups.parent_path(parent)
 
     def monitor_path(self, parent: str, container_id: str, monitor_cgroup: str) -> str:
         """Where a container's monitor goes: beside the container, or into the handler's `monitor_cgroup`."""

@@ -24,7 +24,7 @@ def pod_spec(sandbox: Sandbox) -> dict[str, Any]:
     """The pod's host name, annotations with what CRI-O tells in them, namespaces, control group and sysctls."""
     record = sandbox.record
     paths = {**record.namespaces, "pid": sandbox.pid_namespace}
-    manager = "systemd" if record.cgroup_parent.endswith(".slice") else "cgroupfs"
+    manager = cgroups.manager_of(record.cgroup_parent)
     return {
         "ociVersion": VERSION,
         "hostname": record.hostname,

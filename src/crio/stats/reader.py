@@ -58,12 +58,10 @@ class StatsReader:
         cgroups: CgroupFs,
         containers: ContainerManager,
         layers: Layers,
-        cgroup_manager: Callable[[], str],
         period: Callable[[], int] = lambda: 0,
     ) -> None:
         """`period`: the seconds for which lists may tell figures again, 0 for MAX_AGE."""
         self._containers = containers
-        self._cgroup_manager = cgroup_manager
         self._period = period
         self._groups = Groups(cgroups)
         self._layers = layers
@@ -183,7 +181,7 @@ class StatsReader:
         told = self._of_sandbox(sandbox)
         of_its_own = bool(sandbox.config.linux.cgroup_parent)
         if of_its_own:
-            group = self._groups.get(parent_path(sandbox.record.cgroup_parent, self._cgroup_manager()))
+            group = self._groups.get(parent_path(sandbox.record.cgroup_parent))
             if group.at < oldest:
                 group.read(processes=True)
             told.at, now, use, rate, processes = group.at, group.now, group.use, group.rate, group.processes

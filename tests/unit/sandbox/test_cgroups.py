@@ -11,15 +11,15 @@ from crio.sandbox.cgroups import cgroup_parent, expand_slice, group_path, parent
 def test_cgroupfs() -> None:
     assert cgroup_parent("", "cgroupfs") == "/crio"
     assert cgroup_parent("kubepods/burstable/pod1", "cgroupfs") == "/kubepods/burstable/pod1"
-    assert group_path("/kubepods/pod1", "crio-1", "cgroupfs") == "/kubepods/pod1/crio-1"
+    assert group_path("/kubepods/pod1", "crio-1") == "/kubepods/pod1/crio-1"
 
 
 def test_systemd() -> None:
     assert cgroup_parent("", "systemd") == "system.slice"
     parent = cgroup_parent("/kubepods.slice/kubepods-pod1.slice", "systemd")
     assert parent == "kubepods-pod1.slice"
-    assert parent_path(parent, "systemd") == "/kubepods.slice/kubepods-pod1.slice"
-    assert group_path(parent, "crio-1", "systemd") == "/kubepods.slice/kubepods-pod1.slice/crio-1.scope"
+    assert parent_path(parent) == "/kubepods.slice/kubepods-pod1.slice"
+    assert group_path(parent, "crio-1") == "/kubepods.slice/kubepods-pod1.slice/crio-1.scope"
 
 
 def test_slices() -> None:
@@ -62,6 +62,6 @@ def test_forms_that_do_not_fit(parent: str, manager: str) -> None:
 
 def test_the_names_of_what_belongs_to_an_id() -> None:
     names = unit_names("1")
-    for manager in ("cgroupfs", "systemd"):
+    for parent in ("/a", "a.slice"):
         for unit in ("crio-1", "crio-conmon-1"):
-            assert group_path("a.slice", unit, manager).rpartition("/")[2] in names
+            assert group_path(parent, unit).rpartition("/")[2] in names

@@ -37,6 +37,13 @@ def test_paths() -> None:
     assert cgroupfs.monitor_path("/a", "1", "") == cgroupfs.monitor_path("/a", "1", "pod") == "/a/crio-conmon-1"
 
 
+def test_a_pod_of_the_manager_before_is_found_where_that_one_put_it() -> None:
+    systemd, cgroupfs = pod_groups("systemd", detect()), pod_groups("cgroupfs", detect())
+    assert systemd.parent_path("/kubepods/pod1") == "/kubepods/pod1"
+    assert systemd.path("/kubepods/pod1", "crio-1") == "/kubepods/pod1/crio-1"
+    assert cgroupfs.path("a-b.slice", "crio-1") == "/a.slice/a-b.slice/crio-1.scope"
+
+
 async def test_a_process_in_a_group_of_its_own(groups: PodGroups, parent: str) -> None:
     kernel = detect()
     await groups.make(f"{parent}/crio-1")
