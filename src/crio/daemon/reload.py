@@ -14,7 +14,7 @@ from crio.config.unsupported import unsupported_lines
 log = logging.getLogger(__name__)
 
 Taker = Callable[[Config], None]
-"""Takes its part of a configuration over, at once. If it raises CrioError, it has kept what it had."""
+"""Takes its part of a configuration over, at once. If it raises CrioError or OSError, it has kept what it had."""
 Preparation = Callable[[Config], Awaitable[None]]
 """Makes what the configuration will need, without changing what is in use. Raises CrioError or OSError."""
 
@@ -65,7 +65,7 @@ class Reloader:
         for take in self._takers:
             try:
                 take(config)
-            except CrioError:
+            except (CrioError, OSError):
                 for earlier in reversed(done):
                     earlier(before)
                 raise

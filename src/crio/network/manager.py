@@ -105,15 +105,19 @@ class Network:
         await self._tasks.stop()
 
     def reconfigure(self, network_dir: str, plugin_dirs: Sequence[str], default_network: str) -> None:
-        """Look for networks and plug-ins elsewhere from now on. Pods are detached with what they were attached with."""
+        """Look for networks and plug-ins elsewhere from now on. Pods are detached with what they were attached with.
+
+        Raises OSError if they cannot be watched (fs.inotify.max_user_instances); then nothing has changed.
+        """
         if (wanted := (network_dir, tuple(plugin_dirs), default_network)) == self._places:
             return
+        watcher = DirectoryWatcher([network_dir, *plugin_dirs], self._readiness.look_again)
+        watcher.start()
+        self._watcher.stop()
+        self._watcher = watcher
         self._places = wanted
         self._selection.directories = tuple(plugin_dirs)
         self._readiness.reconfigure(network_dir, default_network)
-        self._watcher.stop()
-        self._watcher = DirectoryWatcher([network_dir, *plugin_dirs], self._readiness.look_again)
-        self._watcher.start()
         self._readiness.look_again()
 
     async def reload(self) -> None:

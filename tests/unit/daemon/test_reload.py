@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 
 import pytest
 
@@ -17,7 +18,7 @@ class Daemon:
         self.config = parse("", "x")
         self.text = ""
         self.first = self.second = self.config
-        self.refuse = False
+        self.refuse: Exception | None = None
         self.prepared = 0
         self.reloader = Reloader(self.read, lambda: self.config, (self.prepare,), (self.one, self.two, self.last))
 
@@ -33,8 +34,8 @@ class Daemon:
         self.first = config
 
     def two(self, config: Config) -> None:
-        if self.refuse:
-            raise InvalidArgument("cannot use that certificate")
+        if self.refuse is not None:
+            raise self.refuse
         self.second = config
 
     def last(self, config: Config) -> None:
@@ -53,15 +54,20 @@ async def test_all_take_it_over(caplog: pytest.LogCaptureFixture) -> None:
     assert "unknown key y" in caplog.text
 
 
-async def test_if_one_refuses_all_keep_what_they_had(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize(
+    "error",
+    [InvalidArgument("cannot use that certificate"), OSError(errno.EMFILE, "Too many open files")],
+    ids=["refusal", "failure"],
+)
+async def test_if_one_refuses_all_keep_what_they_had(caplog: pytest.LogCaptureFixture, error: Exception) -> None:
     daemon = Daemon()
     before = daemon.config
     daemon.text = '[crio]\nlog_dir = "/x"\n'
-    daemon.refuse = True
+    daemon.refuse = error
     assert await daemon.reloader.reload() is None
     assert daemon.first == before
     assert daemon.second is daemon.config is before
-    assert "the old one stays: cannot use that certificate" in caplog.text
+    assert f"the old one stays: {error}" in caplog.text
 
 
 async def test_what_cannot_be_read_changes_nothing(caplog: pytest.LogCaptureFixture) -> None:

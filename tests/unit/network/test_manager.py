@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -360,6 +361,25 @@ async def test_without_a_network_pods_wait(tmp_path: Path, fake: FakeCni) -> Non
             await network.add(_pod())
         await network.delete(_pod())
     assert _left(tmp_path) == []
+
+
+async def test_places_that_cannot_be_watched_change_nothing(tmp_path: Path, fake: FakeCni) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    async with _network(tmp_path, fake) as network:
+        limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (0, limits[1]))
+        try:
+            with pytest.raises(OSError, match="Too many open files"):
+                network.reconfigure(str(other), [str(other)], "")
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        assert network.plugin_dirs == (str(fake.bin),)
+        await network.reload()
+        assert network.default_network() == "net"
+        network.reconfigure(str(other), [str(other)], "")
+        await network.reload()
+        assert network.default_network() == ""
 
 
 @pytest.mark.parametrize("pod_id", ["", "a/b", "-a", "a b", "x" * 200])
