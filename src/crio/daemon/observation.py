@@ -44,7 +44,7 @@ class Observation:
         self.metrics = Metrics(config.metrics.metrics_collectors)
         self.metrics.set_default_runtime(config.runtime.default_runtime)
         self.tracer = Tracer(config.tracing.tracing_sampling_rate_per_million)
-        self._server = MetricsServer(self.metrics.text)
+        self._server = MetricsServer(self.metrics.text, self.metrics.look)
         self._exporter: Exporter | None = None
         self._tasks = TaskScope("observation")
         self._tls: ssl.SSLContext | None = None

@@ -54,9 +54,8 @@ class Metrics:
         self._monitors_stopped = Counter(
             f"{PREFIX}containers_stopped_monitor_count", "Containers whose monitor ended before them.", ("name",)
         )
-        self._defunct = Gauge(
-            f"{PREFIX}processes_defunct", "Processes of the node that nobody waited for.", ask=count_defunct
-        )
+        self._defunct = Gauge(f"{PREFIX}processes_defunct", "Processes of the node that nobody waited for.")
+        self._count_defunct = count_defunct
         self._operations = Counter(f"{PREFIX}operations_total", "Operations, by kind.", ("operation",))
         self._errors = Counter(f"{PREFIX}operations_errors_total", "Operations that failed, by kind.", ("operation",))
         self._latency = Gauge(
@@ -166,8 +165,13 @@ class Metrics:
     def set_default_runtime(self, name: str) -> None:
         self._default_runtime.only(1, name)
 
+    def look(self) -> None:
+        """Find out what `text` will tell of the node: a walk over all processes, not for the event loop."""
+        if self._defunct.name.removeprefix(PREFIX) in self._chosen:
+            self._defunct.set(self._count_defunct())
+
     def text(self) -> str:
-        """Everything in Prometheus' format. It walks /proc for defunct processes: some milliseconds on a busy node."""
+        """Everything in Prometheus' format; of the node as `look` has found it."""
         return write(self._written())
 
     def _written(self) -> Iterator[Metric]:

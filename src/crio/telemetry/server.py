@@ -24,10 +24,14 @@ TIMEOUT = 10.0
 
 
 class MetricsServer:
-    """Answers scrapes with what `text` returns at that moment. `start_*` may both be called; `stop` ends all."""
+    """Answers scrapes with what `text` returns at that moment. `start_*` may both be called; `stop` ends all.
 
-    def __init__(self, text: Callable[[], str]) -> None:
+    `look` runs in a thread before that, for what takes longer than the event loop can wait.
+    """
+
+    def __init__(self, text: Callable[[], str], look: Callable[[], None] | None = None) -> None:
         self._text = text
+        self._look = look
         self._servers: list[asyncio.Server] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._path = ""
@@ -76,7 +80,7 @@ class MetricsServer:
                 return
             async with asyncio.timeout(TIMEOUT):
                 head = await reader.readuntil(b"\r\n\r\n")
-                writer.write(self._answer(head))
+                writer.write(await self._answer(head))
                 await writer.drain()
         except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, TimeoutError):
             pass
@@ -84,7 +88,7 @@ class MetricsServer:
             self._tasks.discard(task)
             writer.close()
 
-    def _answer(self, head: bytes) -> bytes:
+    async def _answer(self, head: bytes) -> bytes:
         parts = head.split(b"\r\n", 1)[0].split(b" ")
         if len(parts) != 3 or not parts[2].startswith(b"HTTP/1."):
             return _response(400, "Bad Request", b"not HTTP\n")
@@ -94,6 +98,8 @@ class MetricsServer:
         if method not in (b"GET", b"HEAD"):
             return _response(405, "Method Not Allowed", b"only GET\n")
         try:
+            if self._look is not None:
+                await asyncio.to_thread(self._look)
             body = self._text().encode()
         except Exception:
             log.exception("cannot write metrics")

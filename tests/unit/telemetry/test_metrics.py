@@ -88,6 +88,7 @@ def used() -> Metrics:
     metrics.seccomp_notified("k8s_x", "ptrace")
     metrics.set_default_runtime("runc")
     metrics.set_default_runtime("crun")
+    metrics.look()
     return metrics
 
 
@@ -136,8 +137,26 @@ def test_only_chosen_collectors_are_written() -> None:
 
 
 def test_defunct_processes_are_counted_without_help() -> None:
-    samples, _ = read(Metrics(["processes_defunct"]).text())
-    assert value(samples, f"{PREFIX}processes_defunct") >= 0
+    metrics = Metrics(["processes_defunct"])
+    metrics.look()
+    assert value(read(metrics.text())[0], f"{PREFIX}processes_defunct") >= 0
+
+
+def test_processes_are_looked_at_only_beforehand_and_if_their_number_is_written() -> None:
+    looks: list[int] = []
+
+    def count() -> float:
+        looks.append(1)
+        return 3.0
+
+    metrics = Metrics(["containers_oom_total"], count_defunct=count)
+    metrics.look()
+    metrics.choose(["processes_defunct"])
+    metrics.text()
+    assert looks == []
+    metrics.look()
+    assert value(read(metrics.text())[0], f"{PREFIX}processes_defunct") == 3
+    assert looks == [1]
 
 
 def test_size_buckets_have_the_names_of_cri_o() -> None:

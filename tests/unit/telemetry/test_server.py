@@ -4,6 +4,7 @@ import asyncio
 import os
 import ssl
 import stat
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -72,6 +73,15 @@ async def test_a_failing_metric_is_an_error_for_the_scraper_only() -> None:
     port = await server.start_tcp("127.0.0.1", 0)
     assert (await ask(port, GET)).startswith(b"HTTP/1.1 500 ")
     assert (await ask(port, GET)).startswith(b"HTTP/1.1 500 ")
+    await server.stop()
+
+
+async def test_what_takes_long_is_done_in_a_thread_before_the_text() -> None:
+    threads: list[int] = []
+    server = MetricsServer(lambda: f"looks {len(threads)}\n", lambda: threads.append(threading.get_ident()))
+    port = await server.start_tcp("127.0.0.1", 0)
+    assert (await ask(port, GET)).endswith(b"looks 1\n")
+    assert threads != [threading.get_ident()]
     await server.stop()
 
 
