@@ -64,6 +64,18 @@ def test_an_expression_asks_for_what_there_is(expression: str) -> None:
         assert {label.strip() for label in group.split(",")} <= labels
 
 
+def test_the_first_event_of_a_container_is_an_increase() -> None:
+    """A line with a container's name begins with that event, so that increase() alone never sees it."""
+    names, looked = known(), []
+    for expression in expressions():
+        words = " ".join(expression.split())
+        for name, time in re.findall(r"increase\((\w+)\[(\w+)\]\)+ > 0", words):
+            if "name" in names[name]:
+                assert f"{name} unless {name} offset {time}" in words
+                looked.append(name)
+    assert looked
+
+
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="no promtool on this machine")
 def test_promtool_accepts_the_rules() -> None:
     subprocess.run(["promtool", "check", "rules", str(FILES / "crio-rules.yaml")], check=True)
