@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from typing import NoReturn
 
@@ -38,6 +39,11 @@ def key_value(text: str) -> tuple[str, str]:
     return key, value
 
 
+def labels(text: str) -> list[tuple[str, str]]:
+    """An argparse type: KEY=VALUE, or several with commas between them, which no label's value has."""
+    return [key_value(pair) for pair in text.split(",")]
+
+
 def add_output(parser: argparse.ArgumentParser, default: str) -> None:
     """-o and --template."""
     parser.add_argument(
@@ -52,7 +58,7 @@ def add_output(parser: argparse.ArgumentParser, default: str) -> None:
 
 def add_label_filter(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--label", metavar="KEY=VALUE", action="append", type=key_value, default=[], help="only those with this label"
+        "--label", metavar="KEY=VALUE", action="extend", type=labels, default=[], help="only those with this label"
     )
 
 
@@ -117,12 +123,25 @@ def add_tls(parser: argparse.ArgumentParser) -> None:
 
 
 def add_registry_login(parser: argparse.ArgumentParser) -> None:
-    """Credentials of pull, create and run."""
-    parser.add_argument("--creds", metavar="USER[:PASSWORD]", default="", help="credentials for the registry")
+    """Credentials of pull, create and run. The variables keep them out of the list of processes."""
     parser.add_argument(
-        "--auth", metavar="BASE64", default="", help="base64 of USER:PASSWORD, as in a docker auth file"
+        "--creds",
+        metavar="USER[:PASSWORD]",
+        default=os.environ.get("CRICTL_CREDS", ""),
+        help="credentials for the registry [$CRICTL_CREDS]",
+    )
+    parser.add_argument(
+        "--auth",
+        metavar="BASE64",
+        default=os.environ.get("CRICTL_AUTH", ""),
+        help="base64 of USER:PASSWORD, as in a docker auth file [$CRICTL_AUTH]",
     )
     parser.add_argument("-u", "--username", metavar="USER", default="", help="user name; the password is asked for")
     parser.add_argument(
-        "--pull-timeout", "--pt", metavar="TIME", type=seconds, default=0.0, help="limit of the pull, e.g. 90s, 5m"
+        "--pull-timeout",
+        "--pt",
+        metavar="TIME",
+        type=seconds,
+        default=os.environ.get("CRICTL_PULL_TIMEOUT") or "0",
+        help="limit of the pull, e.g. 90s, 5m [$CRICTL_PULL_TIMEOUT]",
     )

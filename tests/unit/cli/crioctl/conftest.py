@@ -39,7 +39,10 @@ def crioctl(
     cri: FakeCri, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> Crioctl:
     """Runs crioctl on the fake runtime, which starts with the first call."""
-    for name in ("CONTAINER_RUNTIME_ENDPOINT", "IMAGE_SERVICE_ENDPOINT", "CRI_CONFIG_FILE"):
+    for name in (
+        *("CONTAINER_RUNTIME_ENDPOINT", "IMAGE_SERVICE_ENDPOINT", "CRI_CONFIG_FILE"),
+        *("CRICTL_CREDS", "CRICTL_AUTH", "CRICTL_PULL_TIMEOUT"),
+    ):
         monkeypatch.delenv(name, raising=False)
 
     def run(*arguments: str) -> Result:

@@ -93,6 +93,21 @@ def test_pull_from_a_runtime_without_control(cri: FakeCri, crioctl: Crioctl) -> 
     assert cri.requests("PullImage") == [request]
 
 
+def test_pull_with_credentials_in_variables(cri: FakeCri, crioctl: Crioctl, monkeypatch: pytest.MonkeyPatch) -> None:
+    cri.answers["Pull"] = [control_pb2.PullProgress(image_id=TWO)]
+    monkeypatch.setenv("CRICTL_CREDS", "user:pass")
+    assert crioctl("pull", "a:1").code == 0
+    assert cri.requests("Pull") == [control_pb2.PullRequest(image="a:1", username="user", password="pass")]
+    monkeypatch.delenv("CRICTL_CREDS")
+    monkeypatch.setenv("CRICTL_AUTH", "dTpw")
+    assert crioctl("pull", "a:1").code == 0
+    assert cri.requests("Pull")[1] == control_pb2.PullRequest(image="a:1", auth="dTpw")
+    monkeypatch.setenv("CRICTL_PULL_TIMEOUT", "soon")
+    result = crioctl("pull", "a:1")
+    assert result.code == 1
+    assert "'soon' is not a duration" in result.err
+
+
 def test_pull_with_annotations_goes_the_plain_way(cri: FakeCri, crioctl: Crioctl) -> None:
     cri.answers["PullImage"] = pb.PullImageResponse(image_ref=ONE)
     crioctl("pull", "-a", "k=v=w", "a:1")

@@ -40,6 +40,7 @@ def test_quiet_gives_whole_ids_newest_first(node: FakeCri, crioctl: Crioctl) -> 
         (["--state", "notready"], [OLD_POD]),
         (["-s", "Ready"], [POD]),
         (["--label", "app=shop"], [POD]),
+        (["--label", "app=shop,app=shop"], [POD]),
         (["--label", "app=none"], []),
         (["--id", "1b"], [OLD_POD]),
         (["--id", "shop"], [POD]),
