@@ -134,7 +134,7 @@ class ContainerMaker:
         """What creates that failed or were cut off have left, and could not be removed yet."""
 
     def runtime(self, record: ContainerRecord) -> OciRuntime:
-        """The runtime that makes, or has made, a container. Raises NotFound."""
+        """The runtime that makes, or has made, a container. Raises FailedPrecondition if it has gone."""
         return self.runtimes.get(record.handler, record.platform)
 
     async def make(
@@ -360,16 +360,17 @@ class ContainerMaker:
         return float(self._config().runtime.ctr_stop_timeout)
 
     def plan_update(self, container: Container, change: pb.LinuxContainerResources) -> Update:
-        """What a change of the container's limits means. Raises InvalidArgument."""
-        memory = self.cgroups.memory(container.record.cgroup_path)
+        """What a change of its limits means, also where a reload has taken its handler away. Raises InvalidArgument."""
+        record = container.record
+        memory = self.cgroups.memory(record.cgroup_path)
         return plan_update(
             container.config.metadata.name,
-            pb.LinuxContainerResources.FromString(container.record.resources),
+            pb.LinuxContainerResources.FromString(record.resources),
             change,
             self._host,
-            min_memory=self._config().runtime.runtimes[container.record.handler].container_min_memory,
+            min_memory=self._config().runtime.runtimes.get(record.handler, RuntimeHandler()).container_min_memory,
             memory_usage=memory.usage if memory is not None else None,
-            runtime_lifts_quota=self.cgroups.version != 1 or not self.runtime(container.record).is_crun,
+            runtime_lifts_quota=self.cgroups.version != 1 or not self.runtime(record).is_crun,
         )
 
     # Unmaking

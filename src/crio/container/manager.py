@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import logging
 import time
@@ -164,7 +165,8 @@ class ContainerManager:
         self._monitors.pop(container.id, None)
         monitor.close()
         if not container.record.started_at:
-            self.runtime(container).release_start(container.id)
+            with contextlib.suppress(FailedPrecondition):
+                self.runtime(container).release_start(container.id)
         if not container.record.own_pid_namespace:
             # Without a PID namespace of its own, the end of the first process does not end the others.
             await self._end_rest(container)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 
-from crio.base.errors import NotFound, Unimplemented
+from crio.base.errors import FailedPrecondition, Unimplemented
 from crio.config.tables.handler import RuntimeHandler
 from crio.config.tables.runtime import Runtime
 from crio.runtime.driver import CallObserver, OciRuntime
@@ -63,13 +63,16 @@ class Runtimes:
     def get(self, name: str, platform: str = "") -> OciRuntime:
         """The runtime of a handler, "" for the default one; of its platform_runtime_paths if `platform` is one of them.
 
-        Raises NotFound.
+        Raises FailedPrecondition. Not NotFound, which a kubelet takes to be of the container, and to be good news.
         """
         if platform and (found := self._of_platforms.get((name, platform))) is not None:
             return found
         runtime = self._runtimes.get(name or self.default_name) or self._former.get(name)
         if runtime is None:
-            raise NotFound(f"cannot find runtime handler {name!r}: it is not in crio.conf any more")
+            raise FailedPrecondition(
+                f"cannot use runtime handler {name!r}: it is not in crio.conf any more, or its program has gone; put it "
+                "back until its containers are removed"
+            )
         return runtime
 
     def items(self) -> Iterable[tuple[str, OciRuntime]]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from crio.base.errors import NotFound, Unimplemented
+from crio.base.errors import FailedPrecondition, Unimplemented
 from crio.config import default_config, load
 from crio.config.model import Config
 from crio.runtime.handlers import Runtimes
@@ -43,7 +43,7 @@ def test_by_name_and_by_default(tmp_path: Path) -> None:
 
 
 def test_an_unknown_name(tmp_path: Path) -> None:
-    with pytest.raises(NotFound, match="'gone'"):
+    with pytest.raises(FailedPrecondition, match=r"'gone'.*put it back"):
         Runtimes(config(tmp_path, TWO).runtime).get("gone")
 
 
@@ -53,7 +53,7 @@ def test_a_new_configuration_replaces_all_and_containers_keep_their_handler(tmp_
     runtimes.replace(default_config().runtime)
     assert "fast" not in dict(runtimes.items())
     assert runtimes.get("fast") is former
-    with pytest.raises(NotFound):
+    with pytest.raises(FailedPrecondition):
         runtimes.get("never")
     assert runtimes.default_name == default_config().runtime.default_runtime
 
