@@ -55,15 +55,17 @@ class Handlers:
         return PREFERRED[0]
 
     def build(
-        self, written: Mapping[str, Mapping[str, Any]], default: str, *, check_host: bool
+        self, written: Mapping[str, Mapping[str, Any]], default: str, *, check_host: bool, look: bool = True
     ) -> dict[str, RuntimeHandler]:
         """All handlers that can be used, with every field filled.
 
         One that cannot be used is dropped with a warning, or is an error if it is the default. Without `check_host`
-        nothing is looked up on the machine.
+        no file has to exist; without `look` the machine does not matter, and the built-in handler is there only as the
+        default one.
         """
         tables: dict[str, Mapping[str, Any]] = dict(written)
-        if PREFERRED[0] not in tables and (default == PREFERRED[0] or not check_host or self._found(PREFERRED[0])):
+        built_in = default == PREFERRED[0] or (look and (not check_host or self._found(PREFERRED[0])))
+        if PREFERRED[0] not in tables and built_in:
             tables[PREFERRED[0]] = BUILT_IN
         if default not in tables and default in PREFERRED and not self._named_default():
             tables[default] = {**BUILT_IN, "runtime_root": f"/run/{default}"}

@@ -138,7 +138,7 @@ def _build(
     named = "crio.runtime.default_runtime" in settings.values
     builder = Handlers(runtime, settings.sources, environ)
     default = builder.choose_default(settings.handlers, named, look=look)
-    handlers = builder.build(settings.handlers, default, check_host=check_host)
+    handlers = builder.build(settings.handlers, default, check_host=check_host, look=look)
     settings.errors.extend(builder.errors)
     settings.warnings.extend(builder.warnings)
     if settings.errors:

@@ -61,7 +61,7 @@ class _Writer:
     def _key(self, entry: Entry) -> Iterator[str]:
         value = value_of(self._config, entry)
         default = value_of(self._defaults, entry)
-        if entry.key.deprecated and value == default:
+        if entry.key.deprecated and value == (entry.default if self._all_written else default):
             return
         written = self._all_written or value != default or entry.dotted in ALWAYS_WRITTEN
         if self._comments:

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from crio.config import ConfigError, LoadedConfig, load, parse
+from crio.config.printer import print_config
+from crio.config.reload import diff
 
 
 class Node:
@@ -81,6 +83,14 @@ def test_runc_is_the_default_where_only_it_exists(node: Node) -> None:
     assert config.runtime.default_runtime == "runc"
     assert config.runtime.runtimes["runc"].runtime_root == "/run/runc"
     assert set(config.runtime.runtimes) == {"runc"}
+
+
+def test_what_a_daemon_with_runc_alone_tells_makes_its_configuration_again(node: Node) -> None:
+    os.unlink(node.bin / "crun")
+    node.program("runc")
+    config = node.load().config
+    told = print_config(config, config, all_written=True, comments=False)
+    assert list(diff(parse(told, "x"), config)) == []
 
 
 def test_no_runtime_at_all_is_an_error(node: Node) -> None:

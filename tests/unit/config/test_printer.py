@@ -47,6 +47,12 @@ def test_a_commented_default_may_be_uncommented() -> None:
     assert parse("\n".join(live), "y") == defaults
 
 
+def test_what_the_daemon_tells_makes_its_configuration_again_also_where_selinux_is_the_default() -> None:
+    of_this_machine = parse("[crio.runtime]\nselinux = true\n", "x")
+    told = print_config(of_this_machine, of_this_machine, all_written=True, comments=False)
+    assert list(diff(parse(told, "y"), of_this_machine)) == []
+
+
 def test_odd_names_and_values_are_quoted() -> None:
     text = '[crio.runtime.runtimes."a.b"]\nruntime_path = "/x\\"\\\\\\u0001"\n'
     config = parse(text, "x")

@@ -160,9 +160,8 @@ COMMANDS = (
                 "diff",
                 "Compare the files with the running daemon's configuration.",
                 "config_diff",
-                description="Shows what `systemctl reload crio` would change, and what needs a restart. The exit "
-                "code is 1 "
-                "if there is a difference.",
+                description="Shows what `systemctl reload crio` would change, and what needs a restart. For a daemon "
+                "that was started with flags: `crio FLAGS config diff`. The exit code is 1 if there is a difference.",
                 flags=lambda: (_SOCKET,),
             ),
             Command(

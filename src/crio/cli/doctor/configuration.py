@@ -41,5 +41,6 @@ def _differences(patient: Patient) -> Iterator[Finding]:
     yield warning(
         "configuration",
         f"the running daemon has other values than the files for {names}{' and more' if len(changes) > 8 else ''}",
-        f"systemctl {'restart' if restart else 'reload'} crio; `crio config diff` shows both",
+        f"systemctl {'restart' if restart else 'reload'} crio, unless it has them from flags or variables of its own; "
+        "`crio config diff` shows both",
     )
