@@ -10,6 +10,7 @@ from crio.config.catalog import HANDLERS, WORKLOADS, Entry, tables, value_of
 from crio.config.convert import to_toml
 from crio.config.model import Config
 from crio.config.tables.handler import RuntimeHandler, Workload
+from crio.config.unsupported import note
 
 ALWAYS_WRITTEN = frozenset({"crio.runtime.cgroup_manager", "crio.image.pause_image"})
 """Keys which scripts in the field look for at the start of a line, so that they are no comments even as defaults."""
@@ -90,7 +91,7 @@ class _Writer:
         yield f"\n# {_ABOUT_TABLES[table]}\n"
         for inner in (f"{table}.*", f"{table}.*.resources"):
             for entry in tables().get(inner, {}).values():
-                text = f"{entry.name}: {_sentences(entry)}"
+                text = f"{entry.name}: {sentences(entry)}"
                 yield textwrap.indent(textwrap.fill(text, _WIDTH, subsequent_indent="  "), "#   ") + "\n"
 
     def _named(
@@ -108,7 +109,7 @@ def explain(entry: Entry) -> str:
     names = [f"--{entry.flag}" if entry.flag else "", entry.env]
     lines = [
         f"{entry.dotted}",
-        textwrap.fill(_sentences(entry), _WIDTH),
+        textwrap.fill(sentences(entry), _WIDTH),
         "",
         f"Type:     {_type(entry)}",
         f"Default:  {to_toml(entry, entry.default)}",
@@ -129,15 +130,18 @@ _RELOAD = {
 }
 
 
-def _sentences(entry: Entry) -> str:
+def sentences(entry: Entry) -> str:
+    """What the key does, what is to be used in its place, and whether it does anything at all in this release."""
     text = entry.key.text
     if entry.key.deprecated:
         text += f" Deprecated: {entry.key.deprecated}."
+    if remark := note(entry.dotted):
+        text += f" It has {remark}."
     return text
 
 
 def _explanation(entry: Entry) -> str:
-    text = _sentences(entry)
+    text = sentences(entry)
     if entry.key.choices:
         text += " Values: " + ", ".join(f'"{choice}"' for choice in entry.key.choices if choice) + "."
     if entry.key.reload.value == "restart":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Set
 
-from crio.config.catalog import entries, value_of
+from crio.config.catalog import HANDLERS, entries, value_of
 from crio.config.handlers import MONITOR_ENV
 from crio.config.model import Config
 from crio.config.tables.handler import RuntimeHandler
@@ -72,10 +72,15 @@ _DEFAULT_HANDLER = RuntimeHandler(monitor_env=MONITOR_ENV)
 
 
 def note(dotted: str) -> str:
-    """What `crio config explain` adds for a key that changes nothing; empty for the others."""
-    if dotted in UNSUPPORTED:
-        return f"no effect yet: {UNSUPPORTED[dotted]}"
-    instead = OTHERWISE.get(dotted) or ALWAYS.get(dotted)
+    """What explanations add for a key that changes nothing; empty for the others."""
+    field = dotted.removeprefix(f"{HANDLERS}.*.")
+    missing, instead = (
+        (UNSUPPORTED_OF_HANDLERS.get(field), OTHERWISE_OF_HANDLERS.get(field))
+        if field != dotted
+        else (UNSUPPORTED.get(dotted), OTHERWISE.get(dotted) or ALWAYS.get(dotted))
+    )
+    if missing:
+        return f"no effect yet: {missing}"
     return f"no effect: {instead}" if instead else ""
 
 

@@ -53,6 +53,14 @@ def test_what_the_daemon_tells_makes_its_configuration_again_also_where_selinux_
     assert list(diff(parse(told, "y"), of_this_machine)) == []
 
 
+def test_a_key_without_effect_says_so() -> None:
+    defaults = parse("", "x")
+    words = " ".join(print_config(defaults, defaults).replace("#", " ").split())
+    assert "Let NRI plug-ins see and adjust containers. It has no effect yet: NRI plug-ins are not called." in words
+    assert "GetContainerEvents). It has no effect: events are always served." in words
+    assert "Empty: PATH only. It has no effect yet: runtimes are called with PATH alone." in words
+
+
 def test_odd_names_and_values_are_quoted() -> None:
     text = '[crio.runtime.runtimes."a.b"]\nruntime_path = "/x\\"\\\\\\u0001"\n'
     config = parse(text, "x")

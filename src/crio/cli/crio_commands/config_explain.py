@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from crio.base.errors import NotFound
 from crio.cli.crio_commands.command import Call
+from crio.cli.crio_commands.parser import UsageError
 
 if TYPE_CHECKING:
     from crio.config.catalog import Entry
@@ -16,8 +17,9 @@ def run(call: Call) -> int:
     from crio.config.catalog import value_of
     from crio.config.convert import to_toml
     from crio.config.printer import explain
-    from crio.config.unsupported import note
 
+    if not call.arguments:
+        raise UsageError("name a key, such as log_level", call.path)
     loaded = load(call.global_flags, check_host=False)
     defaults = default_config()
     entries = [entry for name in call.arguments for entry in _find(name)]
@@ -25,8 +27,6 @@ def run(call: Call) -> int:
         if number:
             print()
         print(explain(entry))
-        if remark := note(entry.dotted):
-            print(f"Note:     {remark}")
         if "*" in entry.table:
             continue
         value = value_of(loaded.config, entry)

@@ -77,6 +77,7 @@ def _flags(command: Command) -> Iterator[Part]:
 def _crio_conf() -> Iterator[Part]:
     from crio.config.catalog import tables
     from crio.config.convert import to_toml, type_name
+    from crio.config.printer import sentences
 
     yield Part("title", "crio.conf(5)", "Configuration of crio")
     yield Part("heading", "Description")
@@ -107,10 +108,7 @@ def _crio_conf() -> Iterator[Part]:
                 facts.append("one of " + ", ".join(f'"{choice}"' for choice in entry.key.choices if choice))
             if entry.key.reload.value == "restart":
                 facts.append("needs a restart")
-            text = entry.key.text
-            if entry.key.deprecated:
-                text += f" Deprecated: {entry.key.deprecated}."
-            yield Part("term", entry.name, f"{text} ({'; '.join(facts)})")
+            yield Part("term", entry.name, f"{sentences(entry)} ({'; '.join(facts)})")
     yield Part("heading", "See also")
     yield Part("text", "crio(8), crio.conf.d(5), containers-storage.conf(5)")
 

@@ -109,18 +109,16 @@ def global_flags() -> Sequence[Flag]:
     """Every global flag: the keys of crio.conf that have one, and those of the process, by name."""
     from crio.config.catalog import entries
     from crio.config.convert import STRINGS, to_toml, type_name
+    from crio.config.printer import sentences
 
     flags = list(PROCESS_FLAGS)
     for entry in entries().values():
         if not entry.flag:
             continue
-        text = entry.key.text
-        if entry.key.deprecated:
-            text += f" Deprecated: {entry.key.deprecated}."
         flags.append(
             Flag(
                 entry.flag,
-                text,
+                sentences(entry),
                 aliases=(_SHORT[entry.flag],) if entry.flag in _SHORT else (),
                 value="" if entry.type is bool else "list" if entry.type == STRINGS else type_name(entry),
                 default=",".join(entry.default) if entry.type == STRINGS else to_toml(entry, entry.default).strip('"'),

@@ -23,7 +23,7 @@ class RuntimeHandler(Struct, frozen=True):
         str,
         Key(
             "oci: a command-line runtime such as crun; vm: a shim v2 program such as Kata's; pod: as oci, with "
-            "one monitor for a pod.",
+            "one monitor for a pod. Only oci can be used in this release.",
             choices=("oci", "vm", "pod", ""),
         ),
     ] = "oci"

@@ -59,7 +59,7 @@ class Image(Struct, frozen=True):
             env="CONTAINER_INSECURE_REGISTRY",
         ),
     ] = ()
-    big_files_temporary_dir: Annotated[str, Key("Directory for temporary files of pulls. Empty: /var/tmp.")] = ""
+    big_files_temporary_dir: Annotated[str, Key("Directory for what interrupted pulls keep. Empty: tmp in root.")] = ""
     auto_reload_registries: Annotated[
         bool,
         Key(

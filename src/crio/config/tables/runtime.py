@@ -185,7 +185,7 @@ class Runtime(Struct, frozen=True):
     namespaces_dir: Annotated[str, Key("Directory below which namespaces of pods are kept.", RESTART)] = "/var/run"
     pinns_path: Annotated[
         str,
-        Key("Path of a helper that keeps namespaces. This daemon keeps them itself, so that it is not used.", RESTART),
+        Key("Path of a helper that keeps namespaces.", RESTART),
     ] = ""
     absent_mount_sources_to_reject: Annotated[
         tuple[str, ...],
@@ -204,7 +204,7 @@ class Runtime(Struct, frozen=True):
     enable_pod_events: Annotated[
         bool,
         Key(
-            "Serve container events to the kubelet (GetContainerEvents). This daemon always does.",
+            "Serve container events to the kubelet (GetContainerEvents).",
             RESTART,
             env="ENABLE_POD_EVENTS",
         ),
