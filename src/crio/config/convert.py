@@ -18,8 +18,9 @@ TABLE = dict[str, str]
 def from_toml(entry: Entry, raw: object) -> Any:
     """The key's value. ValueError says, as the rest of a sentence about the key, what is wrong."""
     value = _typed(entry, raw)
-    _check_choices(entry, value)
-    return value
+    if not entry.key.choices:
+        return value
+    return tuple(_chosen(entry, item) for item in value) if entry.type == STRINGS else _chosen(entry, value)
 
 
 def from_text(entry: Entry, text: str) -> Any:
@@ -101,7 +102,7 @@ def _typed(entry: Entry, raw: object) -> Any:
 
 
 def _duration(entry: Entry, raw: object) -> float:
-    if isinstance(raw, int) and not isinstance(raw, bool):
+    if isinstance(raw, int) and not isinstance(raw, bool) and abs(raw) <= _MAX_INTEGER:
         seconds = raw / 1e9
     elif isinstance(raw, str):
         seconds = parse_duration(raw) if raw else entry.default
@@ -112,13 +113,13 @@ def _duration(entry: Entry, raw: object) -> float:
     return seconds
 
 
-def _check_choices(entry: Entry, value: Any) -> None:
-    if not entry.key.choices:
-        return
-    for item in value if entry.type == STRINGS else (value,):
-        if item not in entry.key.choices:
-            names = [f'"{choice}"' for choice in entry.key.choices if choice]
-            raise ValueError(f'must be one of {", ".join(names)}, but is "{item}"')
+def _chosen(entry: Entry, item: str) -> str:
+    """The choice that `item` is; small and capital letters are the same, as CRI-O has it for log_level."""
+    for choice in entry.key.choices:
+        if choice.lower() == item.lower():
+            return choice
+    names = [f'"{choice}"' for choice in entry.key.choices if choice]
+    raise ValueError(f'must be one of {", ".join(names)}, but is "{item}"')
 
 
 def _boolean(text: str) -> bool:

@@ -57,14 +57,16 @@ def load(
 ) -> LoadedConfig:
     """Read crio.conf, the drop-ins, the environment and `flags` (by CRI-O's names, without dashes); later ones win.
 
-    A missing file is an error unless it is /etc/crio/crio.conf. With `check_host`, programs and files which the
-    configuration names must exist, as for a start of the daemon; without, as for printing. `more_files` are read after
-    the drop-ins. Raises ConfigError with every problem.
+    A missing file is an error unless it is /etc/crio/crio.conf. With an empty flag "config-dir" there are no drop-ins.
+    With `check_host`, programs and files which the configuration names must exist, as for a start of the daemon;
+    without, as for printing. `more_files` are read after the drop-ins. Raises ConfigError with every problem.
     """
     flags = flags or {}
     environ = os.environ if environ is None else environ
     named_path = config_path or _text(flags.get("config")) or environ.get("CONTAINER_CONFIG", "")
-    directory = config_dir or _text(flags.get("config-dir")) or environ.get("CONTAINER_CONFIG_DIR") or CONFIG_DIR
+    directory = config_dir or (
+        _text(flags["config-dir"]) if "config-dir" in flags else environ.get("CONTAINER_CONFIG_DIR") or CONFIG_DIR
+    )
     settings = Settings()
     derived = _derived(settings, environ)
     path = named_path or CONFIG_FILE

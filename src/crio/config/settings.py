@@ -70,7 +70,7 @@ class Settings:
 
         try:
             content = tomllib.loads(text)
-        except tomllib.TOMLDecodeError as error:
+        except ValueError as error:  # TOMLDecodeError is one, and int() raises others for endless numbers
             self.errors.append(_syntax_problem(name, str(error)))
         except RecursionError:
             self.errors.append(Problem(Source(name), "is nested too deeply"))

@@ -200,7 +200,7 @@ def _mappings(text: str) -> None:
 def _regular_expression(text: str) -> None:
     try:
         re.compile(text)
-    except re.error as error:
+    except (re.error, OverflowError, RecursionError) as error:
         raise ValueError(f"is no regular expression: {error}") from None
 
 

@@ -74,6 +74,10 @@ def test_config_prints_what_minikube_greps(capsys: pytest.CaptureFixture[str]) -
     assert tomllib.loads(out)["crio"]["runtime"]["cgroup_manager"] == "cgroupfs"
 
 
+def test_a_level_may_have_capitals(capsys: pytest.CaptureFixture[str]) -> None:
+    assert '\nlog_level = "debug"\n' in run(capsys, "--log-level", "DEBUG", "config")[1]
+
+
 def test_config_default_ignores_flags_and_files(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     (tmp_path / "crio.conf").write_text('[crio.image]\npause_image = "x"\n')
     _, out, _ = run(capsys, "--pause-command=/x", "config", "--default")
@@ -129,6 +133,7 @@ def test_explain_tells_value_and_origin(capsys: pytest.CaptureFixture[str], tmp_
         (["--selinux=maybe"], 2, 'crio: --selinux must be true or false, but is "maybe"\nSee `crio --help`.\n'),
         (["config", "x"], 2, 'crio config: unknown command or argument "x"\nSee `crio config --help`.\n'),
         (["status"], 2, "crio status: name a command: config, containers, info, goroutines, heap\n"),
+        (["config", "explain"], 2, "crio config explain: name a key, such as log_level\n"),
         (["completion", "tcsh"], 2, "crio completion: name one shell of bash, fish, zsh\n"),
         (
             ["--config", "/nowhere.conf", "config"],

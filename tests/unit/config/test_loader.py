@@ -175,6 +175,14 @@ def test_a_named_file_must_exist_and_the_usual_one_need_not(node: Node) -> None:
     assert node.load().config.image.pause_command == "/pause"
 
 
+def test_an_empty_flag_for_the_directory_means_no_drop_ins(node: Node) -> None:
+    node.drop_in("1.conf", "[crio]\nlog_dir = '/a'\n")
+    assert node.load().config.crio.log_dir == "/a"
+    loaded = load({"config-dir": ""}, node.environ)
+    assert loaded.config.crio.log_dir == "/var/log/crio/pods"
+    assert load(loaded.flags, node.environ, loaded.config_path, loaded.config_dir).files == loaded.files
+
+
 def test_an_empty_variable_is_not_set(node: Node) -> None:
     node.environ["CONTAINER_PAUSE_IMAGE"] = ""
     assert node.load().config.image.pause_image == "registry.k8s.io/pause:3.10.1"
@@ -392,6 +400,27 @@ def test_values_that_cannot_be(table: str, line: str) -> None:
         parse(f"[{table}]\n{line}\n", "x.conf")
     (problem,) = caught.value.problems
     assert str(problem).startswith(f"x.conf:2: {line.split(' ')[0]} ")
+
+
+@pytest.mark.parametrize(
+    ("table", "line"),
+    [
+        pytest.param("crio.runtime", 'log_filter = "a{99999999999999999999}"', id="repetitions"),
+        pytest.param("crio.runtime", f'log_filter = "{"(" * 9999}{")" * 9999}"', id="brackets"),
+        pytest.param("crio.image", f"pull_progress_timeout = {10**400}", id="nanoseconds"),
+        pytest.param("crio.image", f'pull_progress_timeout = "{"9" * 400}h"', id="hours"),
+        pytest.param("crio.runtime.runtimes.x", f'container_min_memory = "{"9" * 400}"', id="bytes"),
+        pytest.param("crio.api", f"grpc_max_send_msg_size = {'9' * 5000}", id="digits"),
+    ],
+)
+def test_what_is_too_large_for_anything_is_a_mistake_like_others(table: str, line: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse(f"[{table}]\n{line}\n", "x.conf")
+    assert len(caught.value.problems) == 1
+
+
+def test_a_level_may_have_capitals() -> None:
+    assert parse('[crio.runtime]\nlog_level = "Warn"\n', "x").runtime.log_level == "warn"
 
 
 class TestMinikube:

@@ -84,14 +84,21 @@ def _store(
         if not rest:
             raise UsageError(f"--{flag.name} needs a value: {flag.value}", path)
         text = rest.pop(0)
-    if flag.choices and text not in flag.choices:
-        raise UsageError(f'--{flag.name} must be one of {", ".join(c for c in flag.choices if c)}, not "{text}"', path)
+    if flag.choices:
+        text = _chosen(flag, text, path)
     if flag.repeated:
         known = values.setdefault(flag.name, [])
         assert isinstance(known, list)
         known.append(text)
     else:
         values[flag.name] = text
+
+
+def _chosen(flag: Flag, text: str, path: Sequence[Command]) -> str:
+    for choice in flag.choices:
+        if choice.lower() == text.lower():
+            return choice
+    raise UsageError(f'--{flag.name} must be one of {", ".join(c for c in flag.choices if c)}, not "{text}"', path)
 
 
 def _nearest(word: str, command: Command) -> str:
