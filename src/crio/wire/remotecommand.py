@@ -12,6 +12,8 @@ from collections.abc import Sequence
 
 import msgspec
 
+from crio.base.regex import regex
+
 SPDY = "SPDY/3.1"
 VERSION_HEADER = "X-Stream-Protocol-Version"
 ACCEPTED_HEADER = "X-Accepted-Stream-Protocol-Versions"
@@ -53,6 +55,7 @@ CLOSE_CHANNEL = 255
 STREAM_TYPE, PORT, REQUEST_ID = "streamtype", "port", "requestid"
 """Headers of SPDY streams."""
 _MAX_DOCUMENT = 4096
+_NO_SPACE = regex(r"[^ \r\n\t]")
 
 
 def negotiate(offered: Sequence[str], served: Sequence[str]) -> str | None:
@@ -75,21 +78,19 @@ class SizeReader:
         self._decoder = json.JSONDecoder()
 
     def feed(self, data: bytes) -> list[Size]:
-        self._text += data.decode("latin-1")
+        text, position = self._text + data.decode("latin-1"), 0
         sizes: list[Size] = []
-        while self._text:
-            self._text = self._text.lstrip(" \r\n\t")
+        while match := _NO_SPACE.search(text, position):
             try:
-                document, end = self._decoder.raw_decode(self._text)
-            except (json.JSONDecodeError, RecursionError):
+                document, position = self._decoder.raw_decode(text, match.start())
+            except (ValueError, RecursionError):
+                # It is not complete, no JSON, or a number with more digits than Python reads.
                 break
-            self._text = self._text[end:]
             if isinstance(document, dict):
                 width, height = document.get("Width"), document.get("Height")
                 if type(width) is int and type(height) is int and 0 < width < 65536 and 0 < height < 65536:
                     sizes.append(Size(height, width))
-        if len(self._text) > _MAX_DOCUMENT:
-            self._text = ""
+        self._text = text[position:] if len(text) - position <= _MAX_DOCUMENT else ""
         return sizes
 
 

@@ -130,19 +130,24 @@ Event = StreamOpened | StreamReplied | DataReceived | StreamReset | WindowOpened
 
 
 class Limits(msgspec.Struct, frozen=True):
-    """What a peer may make us hold: bytes of a control frame and of its headers once unpacked, streams, windows."""
+    """What a peer may make us hold: bytes of a control frame and of its headers once unpacked, streams, windows.
+
+    `header_count` is of one frame. A few bytes unpack to thousands of empty headers, each of which costs time.
+    """
 
     control_frame: int = 65536
     headers: int = 65536
+    header_count: int = 100
     streams: int = 1024
     window: int = 1 << 20
 
 
 class _Stream:
-    __slots__ = ("local_closed", "remote_closed", "send_window", "unreturned")
+    __slots__ = ("granted", "local_closed", "remote_closed", "unreturned")
 
-    def __init__(self, send_window: int) -> None:
-        self.send_window = send_window
+    def __init__(self) -> None:
+        self.granted = 0
+        """What may be sent beyond the peer's initial window, which it may change: negative once something was sent."""
         self.unreturned = 0
         self.local_closed = False
         self.remote_closed = False
@@ -209,7 +214,7 @@ class SpdyConnection:
         """Open a stream and return its id. Names of headers are sent in lower case."""
         stream_id = self._next_local
         self._next_local += 2
-        stream = self._streams[stream_id] = _Stream(self._peer_window)
+        stream = self._streams[stream_id] = _Stream()
         stream.local_closed = fin
         block = self._pack_headers(headers)
         self._control(_Frame.SYN_STREAM, _FIN if fin else 0, _TWO_WORDS.pack(stream_id, 0) + b"\0\0" + block)
@@ -228,12 +233,12 @@ class SpdyConnection:
             return 0
         if not self._windows_kept:
             return MAX_DATA
-        return max(min(stream.send_window, self._send_window, MAX_DATA), 0)
+        return max(min(self._peer_window + stream.granted, self._send_window, MAX_DATA), 0)
 
     def data_header(self, stream_id: int, size: int, *, fin: bool = False) -> bytes:
         """What stands before `size` bytes of data, which the caller sends next. `size` is at most `window`."""
         stream = self._streams[stream_id]
-        stream.send_window -= size
+        stream.granted -= size
         self._send_window -= size
         if fin:
             self._close_local(stream_id)
@@ -387,7 +392,7 @@ class SpdyConnection:
         if len(self._streams) >= self._limits.streams:
             self._control(_Frame.RST_STREAM, 0, _TWO_WORDS.pack(stream_id, ResetCode.REFUSED_STREAM))
             return
-        stream = self._streams[stream_id] = _Stream(self._peer_window)
+        stream = self._streams[stream_id] = _Stream()
         stream.remote_closed = bool(flags & _FIN)
         stream.local_closed = bool(flags & _UNIDIRECTIONAL)
         events.append(StreamOpened(stream_id, headers, stream.remote_closed))
@@ -419,8 +424,6 @@ class SpdyConnection:
                 if value > MAX_WINDOW:
                     raise SpdyError("the initial window is larger than 2 GiB")
                 self._windows_kept = True
-                for stream in self._streams.values():
-                    stream.send_window += value - self._peer_window
                 self._peer_window = value
                 events.append(WindowOpened(0))
 
@@ -431,8 +434,8 @@ class SpdyConnection:
             stream = self._streams.get(stream_id)
             if stream is None:
                 return
-            stream.send_window += change
-            window = stream.send_window
+            stream.granted += change
+            window = self._peer_window + stream.granted
         else:
             self._send_window += change
             window = self._send_window
@@ -461,6 +464,8 @@ class SpdyConnection:
             raise SpdyError("the header compression was ended")
         headers: dict[str, str] = {}
         count, position = _WORD.unpack_from(block)[0], 4
+        if count > self._limits.header_count:
+            raise SpdyError(f"a stream has more than {self._limits.header_count} headers")
         for _ in range(count):
             name, position = _read_text(block, position)
             value, position = _read_text(block, position)

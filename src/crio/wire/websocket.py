@@ -126,11 +126,9 @@ def _masker() -> Callable[[bytes, bytes], bytes]:
 
 
 def _mask_slowly(data: bytes, mask: bytes) -> bytes:
-    out = bytearray(len(data))
-    for position in range(4):
-        table = bytes(octet ^ mask[position] for octet in range(256))
-        out[position::4] = data[position::4].translate(table)
-    return bytes(out)
+    size = len(data)
+    repeated = (mask * (size // 4 + 1))[:size]
+    return (int.from_bytes(data, "little") ^ int.from_bytes(repeated, "little")).to_bytes(size, "little")
 
 
 class WebSocketConnection:

@@ -53,6 +53,12 @@ def test_garbage_does_not_pile_up() -> None:
     assert reader.feed(encode_size(Size(1, 2))) == [Size(1, 2)]
 
 
+def test_number_with_more_digits_than_are_read_is_garbage() -> None:
+    reader = SizeReader()
+    assert reader.feed(b'{"Width":' + b"9" * 5000 + b',"Height":1}') == []
+    assert reader.feed(encode_size(Size(1, 2))) == [Size(1, 2)]
+
+
 def test_success() -> None:
     assert json.loads(encode_outcome(SUCCESS, 4)) == {"metadata": {}, "status": "Success"}
     assert encode_outcome(SUCCESS, 3) == b""

@@ -28,6 +28,7 @@ from crio.wire.spdy import (
     WindowOpened,
     dictionary,
 )
+from steps import steps
 
 
 def control(kind: int, flags: int, payload: bytes, version: int = 3) -> bytes:
@@ -277,3 +278,27 @@ def test_any_bytes_are_events_or_a_spdy_error(data: bytes, behind_a_control_head
         server.feed(data)
     except SpdyError:
         assert server.going_away
+
+
+def test_a_few_bytes_do_not_become_thousands_of_headers() -> None:
+    peer, server = opened()
+    raw = struct.pack(">I", 8000) + bytes(8 * 8000)
+    block = peer.deflate.compress(raw) + peer.deflate.flush(zlib.Z_SYNC_FLUSH)
+    assert len(block) < 200
+    with pytest.raises(SpdyError, match="more than 100 headers"):
+        server.feed(control(1, 0, struct.pack(">IIH", 1, 0, 0) + block))
+
+
+def test_settings_cost_no_more_with_many_streams() -> None:
+    peer, server = opened()
+    settings_frame = control(4, 0, struct.pack(">III", 1, 7, 70_000))
+    before = steps(lambda: server.feed(settings_frame))
+    for number in range(500):
+        server.feed(peer.open(2 * number + 1, {"streamtype": "data"}))
+    server.data_header(7, 50_000)
+    assert steps(lambda: server.feed(settings_frame)) < 2 * before
+    assert [server.window(stream_id) for stream_id in (1, 7)] == [15_536, 15_536]
+    server.feed(control(9, 0, struct.pack(">II", 0, 1 << 20)))
+    assert [server.window(stream_id) for stream_id in (1, 7)] == [70_000, 20_000]
+    server.feed(control(4, 0, struct.pack(">III", 1, 7, 40_000)))
+    assert [server.window(stream_id) for stream_id in (1, 7)] == [40_000, 0]

@@ -19,6 +19,7 @@ from crio.wire.websocket import (
     accept_headers,
     accept_key,
 )
+from steps import steps
 
 MASK = b"\x01\x02\x03\x04"
 
@@ -196,3 +197,11 @@ def test_any_bytes_are_events_or_an_error(data: bytes) -> None:
         connection.feed(data)
     except WebSocketError:
         assert connection.close_sent
+
+
+def test_control_frames_cost_little() -> None:
+    """Six bytes from a client; a read has tens of thousands of them."""
+    pings = client_frame(0x89) * 1000
+    connection = server()
+    assert steps(lambda: connection.feed(pings)) < 100 * 1000
+    assert connection.take_output() == b"\x8a\0" * 1000
