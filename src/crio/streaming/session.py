@@ -60,7 +60,9 @@ class Activity:
         self._last = self._loop.time()
 
     async def wait_idle(self, timeout: float) -> None:
-        """Wait until nothing has moved for `timeout` seconds."""
+        """Wait until nothing has moved for `timeout` seconds; for ever if it is 0."""
+        if timeout <= 0:
+            await asyncio.get_running_loop().create_future()
         left = timeout
         while left > 0:
             await asyncio.sleep(left)

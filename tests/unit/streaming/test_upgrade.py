@@ -240,6 +240,14 @@ async def test_idle_session_is_closed() -> None:
             await asyncio.wait_for(command.client.read_until_closed(), 60)
 
 
+async def test_no_session_is_idle_if_there_is_no_limit() -> None:
+    async with Bed(idle_timeout=0) as bed:
+        for protocol in ("spdy:v4.channel.k8s.io", "v5.channel.k8s.io"):
+            command = await start(bed, protocol, bed.exec_url("echo", "served"), "stdout", "stderr")
+            assert (await asyncio.wait_for(command.finish(), 60)).exit_code == 0
+            assert command.text("stdout") == b"served\n"
+
+
 async def test_ping_is_answered_in_both_protocols() -> None:
     async with Bed() as bed:
         client = await bed.spdy(bed.exec_url("sleep", "60"), "v4.channel.k8s.io")
