@@ -8,6 +8,8 @@ import logging
 import socket
 from collections.abc import Sequence
 
+import msgspec
+
 from crio.base.errors import CrioError
 from crio.base.tasks import TaskScope
 from crio.streaming.backend import PortForwarder
@@ -70,6 +72,14 @@ async def _wait_over(over: asyncio.Event, inlet: Inlet) -> None:
                 await over.wait()
 
 
+class _HalfPair(msgspec.Struct, frozen=True):
+    """A stream whose other half has not come; `timer` gives it up."""
+
+    kind: str
+    stream: SpdyStream
+    timer: asyncio.TimerHandle
+
+
 class SpdyForwarder:
     """Pairs the streams that a client opens, and serves each pair."""
 
@@ -77,7 +87,7 @@ class SpdyForwarder:
         self._request = request
         self._forwarder = forwarder
         self._creation_timeout = creation_timeout
-        self._half_pairs: dict[str, dict[str, SpdyStream]] = {}
+        self._half_pairs: dict[str, _HalfPair] = {}
         self._tasks = TaskScope(f"port-forward {request.sandbox_id[:12]}")
 
     async def run(self, session: SpdySession) -> None:
@@ -88,6 +98,8 @@ class SpdyForwarder:
         try:
             await asyncio.get_running_loop().create_future()
         finally:
+            for half in self._half_pairs.values():
+                half.timer.cancel()
             await self._tasks.stop()
 
     def _opened(self, stream: SpdyStream) -> None:
@@ -99,24 +111,27 @@ class SpdyForwarder:
             return
         # Clients older than request ids open the error stream first and the data stream, two ids later, next.
         request_id = stream.headers.get(REQUEST_ID) or str(stream.id if kind == "error" else stream.id - 2)
-        pair = self._half_pairs.setdefault(request_id, {})
-        if kind in pair:
+        half = self._half_pairs.get(request_id)
+        if half is None:
+            timer = asyncio.get_running_loop().call_later(self._creation_timeout, self._give_up, request_id)
+            self._half_pairs[request_id] = _HalfPair(kind, stream, timer)
+            stream.on_reset = lambda: self._forget(request_id)
+            return
+        if half.kind == kind:
             stream.reset(ResetCode.PROTOCOL_ERROR)
             return
-        pair[kind] = stream
-        if len(pair) == 1:
-            asyncio.get_running_loop().call_later(self._creation_timeout, self._give_up, request_id, pair)
-            return
-        del self._half_pairs[request_id]
-        task = self._tasks.spawn(f"port {port}", self._serve(port, pair["data"], pair["error"]))
-        pair["data"].on_reset = lambda: _cancel(task)
+        self._forget(request_id)
+        half.stream.on_reset = None
+        data, error = (stream, half.stream) if kind == "data" else (half.stream, stream)
+        task = self._tasks.spawn(f"port {port}", self._serve(port, data, error))
+        data.on_reset = lambda: _cancel(task)
 
-    def _give_up(self, request_id: str, pair: dict[str, SpdyStream]) -> None:
-        if self._half_pairs.get(request_id) is pair:
-            log.warning("port-forward stream refused: its second half did not come")
-            del self._half_pairs[request_id]
-            for stream in pair.values():
-                stream.reset(ResetCode.CANCEL)
+    def _forget(self, request_id: str) -> None:
+        self._half_pairs.pop(request_id).timer.cancel()
+
+    def _give_up(self, request_id: str) -> None:
+        log.warning("port-forward stream refused: its second half did not come")
+        self._half_pairs.pop(request_id).stream.reset(ResetCode.CANCEL)
 
     async def _serve(self, port: int, data: SpdyStream, error: SpdyStream) -> None:
         error.inlet.discard()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import socket
 from collections.abc import AsyncIterator, Iterator
@@ -8,6 +9,7 @@ from contextlib import asynccontextmanager, contextmanager
 
 import pytest
 
+from crio.streaming.spdy_session import SpdyStream
 from streaming_bed import Bed, SpdyClient, TunnelReader
 
 PROTOCOL = "portforward.k8s.io"
@@ -171,6 +173,46 @@ async def test_half_pair_is_given_up() -> None:
         stream = client.open("error", port="80", requestID="1")
         while stream not in client.resets:
             await client.step()
+
+
+def streams_in_memory() -> int:
+    gc.collect()
+    return sum(isinstance(item, SpdyStream) for item in gc.get_objects())
+
+
+async def answered(client: SpdyClient) -> None:
+    """The server has dealt with all that was sent to it."""
+    ping = client.connection.ping()
+    client.flush()
+    while not any(getattr(event, "ping_id", None) == ping for event in client.events):
+        await client.step()
+
+
+async def test_half_pairs_that_are_reset_leave_nothing() -> None:
+    before = streams_in_memory()
+    async with Bed() as bed:
+        client = await over(bed, "spdy", 80)
+        for number in range(200):
+            client.reset(client.open("error", port="80", requestID=str(number)))
+        await answered(client)
+        assert streams_in_memory() - before < 10
+        # The id of one that was reset may come again.
+        stream = client.open("error", port="80", requestID="0")
+        await answered(client)
+        assert stream not in client.resets
+
+
+async def test_connections_that_are_over_leave_nothing() -> None:
+    before = streams_in_memory()
+    async with Bed() as bed, pod_server("greet") as port:
+        client = await over(bed, "spdy", port)
+        for number in range(30):
+            error, data = open_pair(client, port, str(number))
+            client.send(data, b"", fin=True)
+            await client.read_until_ended(data, error)
+        async with asyncio.timeout(60):
+            while streams_in_memory() - before > 2:
+                await asyncio.sleep(0.01)
 
 
 @pytest.mark.parametrize("protocol", ["v4.channel.k8s.io", "v4.base64.channel.k8s.io"])
