@@ -310,7 +310,7 @@ class WebSocketClient:
 
     def send(self, channel: int, data: bytes) -> None:
         if self.base64_text:
-            message = self.connection.message(websocket.TEXT, b"%d" % channel + base64.b64encode(data))
+            message = self.connection.message(websocket.TEXT, chr(ord("0") + channel).encode() + base64.b64encode(data))
         else:
             message = self.connection.message(websocket.BINARY, bytes((channel,)) + data)
         self.writer.write(message)

@@ -110,7 +110,7 @@ class WebSocketSession:
         self._activity.touch()
         frames = self._connection.frames
         if self._protocol.base64:
-            text = b"%d" % channel + base64.b64encode(data)
+            text = chr(ord("0") + channel).encode() + base64.b64encode(data)
             await self._connection.writer.send(lambda: (frames.header(TEXT, len(text)), text))
         else:
             head = bytes((channel,))

@@ -215,6 +215,15 @@ async def test_connections_that_are_over_leave_nothing() -> None:
                 await asyncio.sleep(0.01)
 
 
+async def test_more_than_ten_channels_in_base64() -> None:
+    """The channel is one character, the eleventh a colon, as the API server's library has it."""
+    async with Bed() as bed, pod_server() as port:
+        client = await bed.websocket(bed.server.port_forward_url("pod", [port] * 6), "v4.base64.channel.k8s.io")
+        client.send(10, b"ping")
+        async with asyncio.timeout(60):
+            assert await client.read_bytes(10, 6) == port.to_bytes(2, "little") + b"ping"
+
+
 @pytest.mark.parametrize("protocol", ["v4.channel.k8s.io", "v4.base64.channel.k8s.io"])
 async def test_websocket_channels(protocol: str) -> None:
     async with Bed() as bed, pod_server() as echo, pod_server("greet") as greet:
