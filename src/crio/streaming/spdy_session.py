@@ -103,7 +103,8 @@ class SpdySession:
             self._activity.touch()
         elif not self._spdy.is_open(stream_id):
             raise ClientGone("it reset the stream")
-        else:
+        elif not self._spdy.window(stream_id):
+            # Looked at again, because it may have opened while control frames were written.
             self._window_opened.clear()
             await self._window_opened.wait()
         return size

@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import struct
 
 import pytest
 
 from crio.streaming.outlet import ClientGone
 from crio.streaming.spdy_session import SpdySession, SpdyStream
-from crio.streaming.stream import PlainStream
-from crio.wire.spdy import ResetCode
+from crio.streaming.stream import Bytes, PlainStream
+from crio.wire.spdy import ResetCode, SpdyConnection
 from streaming_bed import SpdyClient
 
 
@@ -95,3 +96,62 @@ async def test_client_that_leaves_ends_the_session() -> None:
         await link.open()
         link.client.writer.close()
         await asyncio.wait_for(link.running, 60)
+
+
+class Gate:
+    """A stream that can be kept from writing; `incoming` comes from the client."""
+
+    def __init__(self) -> None:
+        self.incoming: asyncio.Queue[bytes] = asyncio.Queue()
+        self.open = asyncio.Event()
+        self.open.set()
+        self.blocked = asyncio.Event()
+
+    async def read_into(self, buffer: memoryview) -> int:
+        data = await self.incoming.get()
+        buffer[: len(data)] = data
+        return len(data)
+
+    async def write(self, *parts: Bytes) -> None:
+        if any(len(part) for part in parts) and not self.open.is_set():
+            self.blocked.set()
+            await self.open.wait()
+
+    async def write_end(self) -> None: ...
+
+    def peer_has_left(self) -> bool:
+        return False
+
+    def close(self) -> None: ...
+
+
+async def test_window_that_opens_while_control_frames_are_written_is_seen() -> None:
+    gate, client = Gate(), SpdyConnection(client=True)
+    session = SpdySession(gate, b"", idle_timeout=60)
+    streams: asyncio.Queue[SpdyStream] = asyncio.Queue()
+
+    async def forever() -> None:
+        await asyncio.get_running_loop().create_future()
+
+    running = asyncio.create_task(session.run(streams.put_nowait, forever()))
+
+    async def opened() -> SpdyStream:
+        client.open_stream({"streamtype": "data"})
+        gate.incoming.put_nowait(client.take_output())
+        return await streams.get()
+
+    stream, other = await opened(), await opened()
+    await stream.send(memoryview(bytes(1 << 20)))
+    for _ in range(10):
+        await asyncio.sleep(0)  # what is posted is written, so that nobody else is writing
+    gate.open.clear()
+    sending = asyncio.create_task(stream.send(memoryview(b"x")))
+    other.reset()
+    await gate.blocked.wait()
+    for stream_id in (0, stream.id):
+        gate.incoming.put_nowait(struct.pack(">HHIII", 0x8003, 9, 8, stream_id, 1000))
+    await opened()
+    gate.open.set()
+    await asyncio.wait_for(sending, 60)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
