@@ -83,6 +83,7 @@ class Inlet:
     def discard(self) -> None:
         """Nobody wants what comes: take it and forget it."""
         self._dropping = True
+        self._disarm()
         self._queue.clear()
         self._taken(self._size)
 

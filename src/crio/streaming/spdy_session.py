@@ -173,5 +173,7 @@ class SpdySession:
         self._window_opened.set()
         if stream is not None:
             stream.inlet.discard()
+            # A command that reads it waits for its end.
+            stream.sink.end()
             if stream.on_reset is not None:
                 stream.on_reset()

@@ -114,6 +114,16 @@ async def test_discard_takes_everything() -> None:
     assert not inlet.full
 
 
+async def test_discarded_input_ends_without_what_waited(pipe: tuple[int, int]) -> None:
+    inlet = Inlet()
+    inlet.connect(pipe[1], on_end=lambda: os.close(pipe[1]))
+    inlet.feed(bytes(500_000))
+    inlet.discard()
+    assert not asyncio.get_running_loop().remove_writer(pipe[1])
+    inlet.end()
+    assert len(await read_all(pipe[0])) < 500_000
+
+
 async def test_disconnect_stops_waiting_for_the_descriptor(pipe: tuple[int, int]) -> None:
     inlet = Inlet()
     inlet.connect(pipe[1], on_end=lambda: pytest.fail("it has not ended"))

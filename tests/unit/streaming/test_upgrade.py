@@ -215,6 +215,17 @@ async def test_client_with_flow_control_is_served_by_its_windows() -> None:
         assert command.text("stdout") == bytes(5_000_000)
 
 
+async def test_reset_of_stdin_is_the_end_of_input() -> None:
+    async with Bed() as bed:
+        url = bed.exec_url("cat", stdin=True)
+        command = await Command.over_spdy(bed, url, "v4.channel.k8s.io", "stdin", "stdout", "stderr")
+        command.send("stdin", b"abc")
+        await command.read_text("stdout", b"abc")
+        assert isinstance(command.client, SpdyClient)
+        command.client.reset(command.streams["stdin"])
+        assert (await asyncio.wait_for(command.finish(), 60)).exit_code == 0
+
+
 async def test_streams_that_do_not_come_end_the_session() -> None:
     async with Bed(creation_timeout=0.05) as bed:
         client = await bed.spdy(bed.exec_url("true"), "v4.channel.k8s.io")
