@@ -52,7 +52,11 @@ class Url(msgspec.Struct, frozen=True):
 
     def join(self, location: str) -> Url:
         """The URL that a redirect to `location` leads to. Raises RegistryUnavailable if it cannot be used."""
-        return parse_url(urljoin(str(self), location))
+        try:
+            target = urljoin(str(self), location)
+        except ValueError:
+            raise TransportFailed(f"cannot use URL {location[:200]!r}", hopeless=True) from None
+        return parse_url(target)
 
     def __str__(self) -> str:
         return f"{self.scheme}://{self.authority}{self.path}"

@@ -60,6 +60,12 @@ def test_join() -> None:
     assert str(url.join("http://c/d")) == "http://c/d"
 
 
+@pytest.mark.parametrize("location", ["http://[", "//[x]/y", "ftp://c/d", "https://c:x/"])
+def test_useless_redirects(location: str) -> None:
+    with pytest.raises(RegistryUnavailable, match="cannot use"):
+        parse_url("https://a.b/v2/x").join(location)
+
+
 def test_connections_are_used_again(http: HttpClient, server: FaultProxy) -> None:
     server.faults["/"] = [Fault(status=200, body=b"hello", times=3)]
     for _ in range(3):
