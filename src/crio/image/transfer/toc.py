@@ -22,6 +22,8 @@ MAX_COMPRESSED = 16 << 20
 MAX_TABLE = 32 << 20
 """Bytes, compressed and expanded, of table or records; a layer beyond that is fetched as any other."""
 MAX_RECORDS = 1 << 30
+_MAX_SPAN = 2 * MAX_COMPRESSED
+"""Bytes from the first to the last of table and records: they are fetched as one piece, into memory."""
 
 _PREFIX = "io.github.containers.zstd-chunked."
 _TABLE_PLACE = re.compile(r"(\d{1,18}):(\d{1,18}):(\d{1,18}):1")
@@ -87,7 +89,8 @@ def places_of(layer: Descriptor) -> Places | None:
     digest = notes.get(_PREFIX + "manifest-checksum", "")
     if table is None or records is None or not _DIGEST.fullmatch(digest):
         return None
-    return Places(table, records, digest)
+    places = Places(table, records, digest)
+    return places if places.stop - places.start <= _MAX_SPAN else None
 
 
 def parse_table(compressed: bytes, places: Places) -> tuple[bytes, Table]:

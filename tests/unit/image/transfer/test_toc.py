@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -84,6 +85,16 @@ def test_other_annotations_make_it_an_ordinary_layer(note: tuple[str, str]) -> N
     blob, notes = chunked(TAR)
     assert toc.places_of(descriptor(blob, notes | {PREFIX + note[0]: note[1]})) is None
     assert toc.places_of(Descriptor(digest=sha256(blob), size=len(blob))) is None
+
+
+def test_a_table_and_records_that_lie_far_apart_are_not_fetched_together() -> None:
+    """What is between them would have to be in memory as well."""
+    _, notes = chunked(TAR)
+    far = notes | {PREFIX + "manifest-position": "10:500:600:1", PREFIX + "tarsplit-position": "50000000000:500:600"}
+    layer = Descriptor(media_type=LAYER + "+zstd", digest=sha256(b""), size=1 << 40, annotations=far)
+    assert toc.places_of(layer) is None
+    near = far | {PREFIX + "tarsplit-position": f"{toc.MAX_COMPRESSED}:500:600"}
+    assert toc.places_of(msgspec.structs.replace(layer, annotations=near)) is not None
 
 
 def test_wrong_tables_are_refused() -> None:
