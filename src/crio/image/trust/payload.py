@@ -67,5 +67,7 @@ def _check_optional(optional: dict[str, Any] | None, *, may_be_null: bool) -> No
     if not isinstance(optional.get("creator", ""), str):
         raise ValueError("optional.creator is no text")
     timestamp = optional.get("timestamp", 0)
-    if isinstance(timestamp, bool) or not isinstance(timestamp, int | float) or timestamp != int(timestamp):
+    # 1e999 is read as an infinite number, which is no whole one.
+    is_whole = isinstance(timestamp, int) or (isinstance(timestamp, float) and timestamp.is_integer())
+    if isinstance(timestamp, bool) or not is_whole:
         raise ValueError("optional.timestamp is no whole number")

@@ -6,7 +6,6 @@ What is checked, and in which order, follows containers-policy.json(5). Blocking
 from __future__ import annotations
 
 import base64
-import binascii
 import datetime
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -70,7 +69,7 @@ class SigstoreVerifier:
             raise Rejection(f"it is no signature but {signature.mime_type[:100]!r}")
         try:
             raw = base64.b64decode(_annotation(signature, _SIGNATURE), validate=True)
-        except binascii.Error:
+        except ValueError:
             raise Rejection("its base64 is damaged") from None
         keys = self._accepted_keys(signature, raw)
         for key in keys:
