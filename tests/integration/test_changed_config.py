@@ -86,6 +86,17 @@ async def test_a_handler_that_has_gone(scratch: Path, layout: str) -> None:
         await node.start()
 
 
+async def test_a_runtime_that_does_not_know_its_containers_any_more(scratch: Path, layout: str) -> None:
+    async with running(Node(scratch / "node"), layout) as node:
+        pod, container = await started(node, node.host_network(node.pod_config()))
+        await node.stop()
+        change(node, f"{node.root}/run-crun", f"{node.root}/run-moved")
+        await node.start()
+        await node.stop_container(container)
+        assert (await node.status(container)).exit_code == 137
+        await node.remove_pod(pod)
+
+
 async def test_another_cgroup_manager(scratch: Path, layout: str) -> None:
     made = Node(scratch / "node")
     change(made, f'cgroup_manager = "{CGROUP_MANAGER}"', 'cgroup_manager = "cgroupfs"')

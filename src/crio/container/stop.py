@@ -11,9 +11,11 @@ import logging
 import signal
 
 from crio.base.errors import CrioError, DeadlineExceeded
+from crio.conmon.errors import RuntimeFailed
 from crio.container.container import Container
 from crio.container.diagnosis import diagnose
 from crio.linux.cgroup import CgroupFs
+from crio.linux.pidfd import kill_process
 from crio.runtime.driver import OciRuntime
 
 log = logging.getLogger(__name__)
@@ -88,9 +90,17 @@ async def _kill(container: Container, runtime: OciRuntime, cgroups: CgroupFs, pa
 
 
 async def _signal(container: Container, runtime: OciRuntime, number: int) -> None:
+    """By the runtime; where that cannot be run now, or does not know its containers any more, by ourselves."""
     try:
         await runtime.kill(container.id, number)
     except CrioError as error:
-        # The process may have ended since; if not, the next signal or the deadline tells.
-        if not container.exited.is_set():
+        record = container.record
+        if container.exited.is_set():
+            return
+        # A runtime that was only too slow may have sent it: twice is too often for others than SIGKILL.
+        ours = record.pid_start and (isinstance(error, RuntimeFailed) or number == signal.SIGKILL)
+        if ours and kill_process(record.pid, record.pid_start, number):
+            log.warning("signal %d is sent to container %s without its runtime: %s", number, container.short_id, error)
+        else:
+            # The process may have ended since; if not, the next signal or the deadline tells.
             log.debug("signal %d to container %s: %s", number, container.short_id, error)

@@ -40,7 +40,7 @@ def open_process(pid: int, started: int) -> int | None:
     return fd
 
 
-def kill_process(pid: int, started: int, number: signal.Signals = signal.SIGKILL) -> bool:
+def kill_process(pid: int, started: int, number: int = signal.SIGKILL) -> bool:
     """Send a signal to exactly that process; False if it is gone."""
     fd = open_process(pid, started)
     if fd is None:

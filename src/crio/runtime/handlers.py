@@ -70,8 +70,8 @@ class Runtimes:
         runtime = self._runtimes.get(name or self.default_name) or self._former.get(name)
         if runtime is None:
             raise FailedPrecondition(
-                f"cannot use runtime handler {name!r}: it is not in crio.conf any more, or its program has gone; put it "
-                "back until its containers are removed"
+                f"cannot use runtime handler {name!r}: it is not in crio.conf any more, or its program has gone; put "
+                "it back until its containers are removed"
             )
         return runtime
 

@@ -17,6 +17,7 @@ from crio.conmon.exitrecord import ExitRecord
 from crio.container.container import Container
 from crio.container.stop import shorten, stop_process
 from crio.linux import cgroup
+from crio.linux.pidfd import start_time
 from crio.runtime.driver import OciRuntime
 from small_node import make_container
 
@@ -45,6 +46,14 @@ class OneProcess(OciRuntime):
             os.kill(self.pid, number)
         except ProcessLookupError:
             raise RuntimeFailed("kill it", self.name, "no such process") from None
+
+
+class NoRuntime(OneProcess):
+    """A runtime whose program is being replaced, or whose state directory has moved."""
+
+    async def kill(self, container_id: str, number: int, *, every: bool = False) -> None:
+        self.sent.append(number)
+        raise RuntimeFailed("kill it", self.name, "container does not exist")
 
 
 class Running:
@@ -125,6 +134,24 @@ async def test_without_a_timeout_there_is_no_other_signal(make: Make) -> None:
     running = await make(OBEDIENT)
     await running.stop(0)
     assert set(running.runtime.sent) == {signal.SIGKILL}
+
+
+async def test_a_runtime_that_fails_keeps_nobody_alive(make: Make) -> None:
+    running = await make(STUBBORN)
+    running.runtime = NoRuntime(running.process.pid)
+    running.container.record.pid_start = start_time(running.process.pid)
+    async with asyncio.timeout(30):
+        await running.stop(0)
+    assert running.container.exit_code == 137
+
+
+async def test_nor_does_it_take_the_time_to_end_from_it(make: Make) -> None:
+    running = await make(OBEDIENT)
+    running.runtime = NoRuntime(running.process.pid)
+    running.container.record.pid_start = start_time(running.process.pid)
+    await running.stop(60)
+    assert running.container.exit_code == 3
+    assert running.runtime.sent == [signal.SIGTERM]
 
 
 async def test_what_was_never_started_is_killed_at_once(make: Make) -> None:
