@@ -20,6 +20,7 @@ from msgspec import Raw, Struct, field
 from crio.base.errors import CrioError, InvalidArgument, Unimplemented
 from crio.base.files import read_bounded
 from crio.base.jsontext import UNREADABLE
+from crio.base.regex import regex
 from crio.linux.seccomp import ARCHITECTURES, SHORT_ARCHITECTURES
 from crio.spec import oci_runtime as oci
 
@@ -32,6 +33,8 @@ _BUILT_IN = os.path.join(os.path.dirname(__file__), "default_seccomp.json")
 _MAX_COMPILED = 64
 _NOTIFY = "SCMP_ACT_NOTIFY"
 _MAX_FILES = 256
+_NUMBER = regex(r"[0-9]{1,4}")
+_VERSION = regex(r"[0-9]{1,4}\.[0-9]{1,4}")
 _OPERATORS = frozenset(f"SCMP_CMP_{name}" for name in ("NE", "LT", "LE", "EQ", "GE", "GT", "MASKED_EQ"))
 _ACTIONS = frozenset(
     f"SCMP_ACT_{name}" for name in "KILL KILL_PROCESS KILL_THREAD TRAP ERRNO TRACE ALLOW LOG NOTIFY".split()
@@ -223,7 +226,7 @@ def parse(data: bytes, source: str, defer: Deferrer | None = None) -> Profile:
                     f"cannot use seccomp profile {source}: argument {argument.index} {argument.op!r} is no comparison"
                 )
         for condition in (rule.includes, rule.excludes):
-            if condition.min_kernel and not re.fullmatch(r"\d+\.\d+", condition.min_kernel):
+            if condition.min_kernel and not _VERSION.fullmatch(condition.min_kernel):
                 raise InvalidArgument(
                     f"cannot use seccomp profile {source}: minKernel {condition.min_kernel!r} is no version"
                 )
@@ -236,14 +239,14 @@ def _check_action(action: str, source: str) -> None:
 
 
 def _check_errno(name: str, source: str) -> None:
-    if name and not hasattr(errno, name) and not name.isdecimal():
+    if name and not _NUMBER.fullmatch(name) and not isinstance(getattr(errno, name, None), int):
         raise InvalidArgument(f"cannot use seccomp profile {source}: there is no errno {name[:60]!r}")
 
 
 def _errno(number: int | None, name: str) -> int | None:
     if not name:
         return number
-    return int(name) if name.isdecimal() else int(getattr(errno, name))
+    return int(name) if _NUMBER.fullmatch(name) else int(getattr(errno, name))
 
 
 def _holds(rule: Rule, capabilities: frozenset[str], architecture: str) -> bool:
@@ -307,18 +310,22 @@ class SeccompProfiles:
         return self._built_in
 
     def from_file(self, path: str) -> Profile:
-        """A localhost profile. Raises MissingProfile, InvalidArgument, or OSError as read(2)."""
+        """A localhost profile. Raises MissingProfile, InvalidArgument, ResourceExhausted."""
         if not os.path.isabs(path):
             raise InvalidArgument(f"cannot use seccomp profile {path[:200]!r}: the path is not absolute")
         try:
             status = os.stat(path)
+            version = (status.st_ino, status.st_size, status.st_mtime_ns)
+            known = self._files.get(path)
+            if known is not None and known[0] == version:
+                return known[1]
+            data = read_bounded(path, MAX_PROFILE)
         except (FileNotFoundError, NotADirectoryError):
             raise MissingProfile(f"cannot use seccomp profile {path}: there is no such file on this node") from None
-        version = (status.st_ino, status.st_size, status.st_mtime_ns)
-        known = self._files.get(path)
-        if known is not None and known[0] == version:
-            return known[1]
-        profile = parse(read_bounded(path, MAX_PROFILE), path, self._defer)
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise InvalidArgument(f"cannot use seccomp profile {path[:200]!r}: {reason}") from None
+        profile = parse(data, path, self._defer)
         if len(self._files) >= _MAX_FILES:
             self._files.clear()
         self._files[path] = (version, profile)

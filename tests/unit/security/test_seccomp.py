@@ -152,6 +152,8 @@ def test_docker_style_profile() -> None:
             syscalls=[{"names": ["a"], "action": "SCMP_ACT_ALLOW", "args": [{"index": 9, "value": 1, "op": "X"}]}]
         ),
         profile_of(syscalls=[{"names": ["a"], "action": "SCMP_ACT_ERRNO", "errno": "ENOPE"}]),
+        profile_of(syscalls=[{"names": ["a"], "action": "SCMP_ACT_ERRNO", "errno": "errorcode"}]),
+        profile_of(syscalls=[{"names": ["a"], "action": "SCMP_ACT_ERRNO", "errno": "9" * 5000}]),
         profile_of(architectures=["SCMP_ARCH_X86"], archMap=[{"architecture": "SCMP_ARCH_X86_64"}]),
         profile_of(syscalls=[{"names": ["a"], "action": "SCMP_ACT_ALLOW", "includes": {"minKernel": "x"}}]),
     ],
@@ -177,6 +179,10 @@ def test_missing_relative_and_huge_files(tmp_path: Path) -> None:
         profiles.from_file(str(tmp_path / "none.json"))
     with pytest.raises(InvalidArgument, match="not absolute"):
         profiles.from_file("p.json")
+    with pytest.raises(InvalidArgument, match=f"{tmp_path}.*Is a directory"):
+        profiles.from_file(str(tmp_path))
+    with pytest.raises(InvalidArgument, match="null byte"):
+        profiles.from_file("/p\0.json")
     huge = tmp_path / "huge.json"
     huge.touch()
     os.truncate(huge, MAX_PROFILE + 1)
