@@ -227,7 +227,7 @@ class ContainerMaker:
             if record.log_path:
                 make_log_directory(os.path.dirname(record.log_path))
             if record.log_link:
-                linked_logs.link_log(record.log_link, container.config.log_path)
+                linked_logs.link_log(record.log_link, container.config.log_path.lstrip("/"))
             container.save()
         if plan.relabels:
             with job.step("relabel volumes"):

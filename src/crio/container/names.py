@@ -47,4 +47,5 @@ def log_path(sandbox: pb.PodSandboxConfig, container: pb.ContainerConfig) -> str
     """Where the container's log goes; "" for nowhere, as the CRI has it when either part is empty."""
     if not sandbox.log_directory or not container.log_path:
         return ""
-    return os.path.join(sandbox.log_directory, container.log_path)
+    # An absolute one is meant below the directory too.
+    return os.path.join(sandbox.log_directory, container.log_path.lstrip("/"))

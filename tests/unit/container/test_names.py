@@ -27,6 +27,7 @@ def test_the_name_is_unique_per_attempt() -> None:
 
 def test_the_log_needs_both_parts() -> None:
     assert log_path(POD, config()) == "/var/log/pods/x/app/0.log"
+    assert log_path(POD, pb.ContainerConfig(log_path="/app/0.log")) == "/var/log/pods/x/app/0.log"
     assert log_path(pb.PodSandboxConfig(), config()) == ""
     assert log_path(POD, pb.ContainerConfig()) == ""
 

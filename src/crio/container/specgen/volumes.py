@@ -175,7 +175,10 @@ def _read_only(request: pb.Mount, mode: int, settings: VolumeSettings) -> str:
     if request.propagation != pb.PROPAGATION_PRIVATE or mode != pb.PROPAGATION_PRIVATE:
         raise InvalidArgument(f"{what}: that requires private propagation")
     if not settings.recursive_read_only:
-        raise InvalidArgument(f"{what}: the OCI runtime of this handler or the kernel does not support it")
+        # The CRI's own word for it comes first.
+        raise InvalidArgument(
+            f"RROUnsupported: {what}: the OCI runtime of this handler or the kernel does not support it"
+        )
     return "rro"
 
 

@@ -67,7 +67,7 @@ def test_missing_source(tmp_path: Path) -> None:
         (pb.Mount(container_path="/x"), "no host path"),
         (pb.Mount(container_path="/x\0y", host_path="/x"), "NUL"),
         (asked("/tmp", recursive_read_only=True), "not read-only"),
-        (asked("/tmp", recursive_read_only=True, readonly=True), "does not support"),
+        (asked("/tmp", recursive_read_only=True, readonly=True), "^RROUnsupported: .*does not support"),
         (
             asked("/proc", recursive_read_only=True, readonly=True, propagation=pb.PROPAGATION_HOST_TO_CONTAINER),
             "private",
