@@ -60,6 +60,8 @@ def _walk(store: Store, *, remove: bool) -> list[str]:
                 store.driver.remove(id, layers.discard)
         for directory in layers.directories:
             found += _look(directory, lambda name: _layer_garbage(name, known), known, remove=remove)
+        with layers.mounts.writing():
+            found += _look(layers.mounts.directory, lambda name: False, (), remove=remove)
         if remove:
             store.driver.repair_links()
     with store.image_store.table.writing() as image_edit:

@@ -29,6 +29,7 @@ class MountTable:
 
     def __init__(self, directory: str, *, timeout: float) -> None:
         os.makedirs(directory, mode=0o700, exist_ok=True)
+        self.directory = directory
         self._path = os.path.join(directory, "mountpoints.json")
         self._file = IndexFile(self._path, syncer=None)
         self._lock = LockFile(os.path.join(directory, "mountpoints.lock"), timeout=timeout)

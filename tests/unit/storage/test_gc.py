@@ -37,6 +37,7 @@ def test_what_no_record_names_goes(store: Store, tar: TarMaker, add_image: Image
     garbage = [
         graph / "overlay-layers" / f"{stray}.tar-split.gz",
         graph / "overlay-layers/.tmp-layers.json0011",
+        Path(store.options.runroot, "overlay-layers/.tmp-mountpoints.json0011"),
         graph / "overlay-images" / stray / "manifest",
         graph / "overlay-containers" / stray / "userdata/config.json",
         Path(store.options.runroot, "overlay-containers", stray, "userdata/x"),
@@ -49,7 +50,7 @@ def test_what_no_record_names_goes(store: Store, tar: TarMaker, add_image: Image
     assert all(path.exists() for path in garbage)
     removed = collect(store)
     assert removed == seen
-    assert len(removed) == 6
+    assert len(removed) == 7
     assert find(store) == []
     assert not any(path.exists() for path in garbage)
     assert all(path.exists() for path in others)
