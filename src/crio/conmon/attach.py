@@ -137,6 +137,12 @@ class AttachServer:
     def _queue(self, client: _Client, packet: bytes) -> None:
         if client.skipped or client.queued + len(packet) > MAX_QUEUED:
             client.skipped += len(packet) - 1
+        elif (
+            client.queue and client.queue[-1][0] == packet[0] and len(client.queue[-1]) + len(packet) <= PACKET_DATA + 2
+        ):
+            # Joined, because a byte that waits by itself occupies fifty.
+            client.queue[-1] += packet[1:]
+            client.queued += len(packet) - 1
         else:
             client.queue.append(packet)
             client.queued += len(packet)

@@ -82,6 +82,24 @@ def test_slow_client_gets_a_queue_then_a_note_and_then_what_is_new(server: Serve
         assert note.startswith(b"\x02\r\n[%d bytes of output were skipped here because" % (total - data))
 
 
+def test_small_pieces_that_wait_are_joined(server: Server) -> None:
+    with server.client() as slow:
+        while not server.server.pending():
+            server.server.broadcast(STDOUT, b"x" * PACKET_DATA)
+        for _ in range(10_000):
+            server.server.broadcast(STDOUT, b"o")
+        server.server.broadcast(STDERR, b"e")
+        server.server.broadcast(STDOUT, b"p")
+        packets: list[bytes] = []
+        while not packets or packets[-1] != b"\x02p":
+            try:
+                packets.append(slow.recv(65536))
+            except BlockingIOError:
+                server.turn()
+        assert b"".join(packet[1:] for packet in packets).lstrip(b"x") == b"o" * 10_000 + b"ep"
+        assert len([packet for packet in packets if packet[1:2] == b"o"]) == 2
+
+
 def test_client_that_leaves_is_forgotten(server: Server) -> None:
     client = server.client()
     assert server.server.count == 1
