@@ -181,12 +181,14 @@ class ZygoteClient:
         session = Connection(ours)
         try:
             for last in (False, True):
+                sock = await channel()
                 try:
-                    await _send(await channel(), packet, (theirs.fileno(), *fds))
+                    await _send(sock, packet, (theirs.fileno(), *fds))
                     return session
                 except (BrokenPipeError, ConnectionResetError):
                     # It has died; the event loop may not have seen it yet.
-                    await self._clear()
+                    if self._sockets is not None and sock in self._sockets:
+                        await self._clear()
                     if last:
                         raise MonitorUnavailable("cannot start a monitor: the zygote ends at once") from None
             raise AssertionError("unreachable")
@@ -265,6 +267,8 @@ def _given(fd: int) -> Sequence[int]:
 
 async def _send(sock: socket.socket, packet: bytes, fds: Sequence[int]) -> None:
     while True:
+        if sock.fileno() < 0:
+            raise BrokenPipeError("another request has found that nobody reads it any more")
         try:
             send_encoded(sock, packet, fds)
             return

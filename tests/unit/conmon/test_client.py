@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import stat
 
 import pytest
@@ -12,7 +13,7 @@ import pytest
 from crio.base.errors import FailedPrecondition, Internal, InvalidArgument
 from crio.conmon.client import ZygoteClient
 from crio.conmon.errors import MonitorUnavailable, RuntimeFailed, RuntimeTimeout
-from crio.conmon.spec import MonitorSpec
+from crio.conmon.spec import ExecSpec, MonitorSpec
 from monitor_bed import Bed, children, files_of, is_alive
 
 pytestmark = pytest.mark.root
@@ -215,6 +216,22 @@ async def test_killed_zygote_harms_no_container_and_is_replaced(bed: Bed) -> Non
     assert (await second.wait()).exit_code == 4
     assert (await third.wait()).exit_code == 5
     assert bed.log(first) == [("stdout", "F", "still here")]
+
+
+async def test_requests_that_wait_when_the_zygote_dies_are_served_by_the_next(bed: Bed) -> None:
+    assert bed.zygote._sockets is not None
+    bed.zygote._sockets[0].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
+    old = bed.zygote.pid
+    os.kill(old, signal.SIGSTOP)
+    spec = ExecSpec(argv=["/no/such/runtime"], pid_file=f"{bed.directory}/p", directory=bed.directory, terminal=True)
+    asking = [asyncio.create_task(bed.zygote.exec(spec)) for _ in range(40)]
+    # Some stand in the socket now, and others find it full.
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    os.kill(old, signal.SIGKILL)
+    answers = await asyncio.gather(*asking, return_exceptions=True)
+    assert {type(answer) for answer in answers} == {RuntimeFailed}
+    assert bed.zygote.pid not in (0, old)
 
 
 async def test_stopped_zygote_leaves_with_its_waiting_monitor(bed: Bed) -> None:
