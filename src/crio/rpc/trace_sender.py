@@ -16,7 +16,7 @@ class TraceSender:
 
     def __init__(self, endpoint: str, method: str) -> None:
         host, _, port = endpoint.removeprefix("http://").rpartition(":")
-        if not host or not port.isascii() or not port.isdigit():
+        if not host or not port.isascii() or not port.isdigit() or len(port) > 5 or not 0 < int(port) < 65536:
             raise InvalidArgument(f'cannot send traces to "{endpoint}": tracing_endpoint must be HOST:PORT')
         self._client = _TcpClient(host.strip("[]"), int(port))
         self._method = method

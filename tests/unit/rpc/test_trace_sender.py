@@ -66,7 +66,7 @@ async def test_an_absent_collector() -> None:
         await sender.send(b"")
 
 
-@pytest.mark.parametrize("endpoint", ["", "host", "host:x", ":4317"])
+@pytest.mark.parametrize("endpoint", ["", "host", "host:x", ":4317", "host:0", "host:65536", "host:" + "1" * 5000])
 def test_an_endpoint_needs_host_and_port(endpoint: str) -> None:
     with pytest.raises(InvalidArgument, match="HOST:PORT"):
         TraceSender(endpoint, METHOD)
