@@ -61,6 +61,24 @@ class LockFile:
         yield from self._hold(fcntl.F_RDLCK)
 
     @contextlib.contextmanager
+    def try_read(self) -> Iterator[bool]:
+        """As `read` without waiting for anybody; whether it is held."""
+        if not self._mutex.acquire(blocking=False):
+            yield False
+            return
+        try:
+            if self._depth == 0 and not self._set(fcntl.F_RDLCK):
+                yield False
+                return
+            self._depth += 1
+            try:
+                yield True
+            finally:
+                self._leave()
+        finally:
+            self._mutex.release()
+
+    @contextlib.contextmanager
     def write(self) -> Iterator[None]:
         """Hold the lock alone."""
         yield from self._hold(fcntl.F_WRLCK)
@@ -95,12 +113,15 @@ class LockFile:
             try:
                 yield
             finally:
-                self._depth -= 1
-                if self._depth == 0:
-                    self._writing = False
-                    self._set(fcntl.F_UNLCK)
+                self._leave()
         finally:
             self._mutex.release()
+
+    def _leave(self) -> None:
+        self._depth -= 1
+        if self._depth == 0:
+            self._writing = False
+            self._set(fcntl.F_UNLCK)
 
     def _acquire(self, kind: int) -> None:
         deadline, pause = 0.0, _FIRST_PAUSE

@@ -1,8 +1,9 @@
 """One kind of records, in memory: loaded from its index files, and kept as long as their lock's token says so.
 
-A reader asks `snapshot()`: while nobody has written that costs one or two system calls and no lock. A writer works
-inside `writing()`, which loads again under the lock before anything is changed, so that a cached copy never overwrites
-another tool's work.
+A reader asks `snapshot()`: while nobody has written that costs one or two system calls and no lock, and a writer that
+takes its time, as older podman does while it unpacks a layer, keeps no reader waiting. A writer works inside
+`writing()`, which loads again under the lock before anything is changed, so that a cached copy never overwrites another
+tool's work.
 """
 
 from __future__ import annotations
@@ -58,18 +59,27 @@ class RecordTable(Generic[R]):
         self.files = files
         self._snapshot: Snapshot[R] = Snapshot({}, {}, {})
         self._seen: object = None
+        self._passing: tuple[object, Snapshot[R]] | None = None
+        """What was last read without the lock. Nobody writes on the grounds of it."""
 
     def close(self) -> None:
         for lock in self._locks:
             lock.close()
 
     def snapshot(self) -> Snapshot[R]:
-        """The current records. Raises DataLoss if a file is damaged, Unavailable if it stays locked."""
-        snapshot = self._snapshot
-        if self._seen == self._state():
+        """The records as they are on disk, never waiting for a lock. Raises DataLoss if a file is damaged."""
+        snapshot, state = self._snapshot, self._state()
+        if self._seen == state:
             return snapshot
-        with self.reading() as current:
-            return current
+        with contextlib.ExitStack() as stack:
+            if all(stack.enter_context(lock.try_read()) for lock in self._locks):
+                self._refresh()
+                return self._snapshot
+        # Files are replaced as a whole, so that each can be read at any moment.
+        passing = self._passing
+        if passing is None or passing[0] != state:
+            passing = self._passing = state, self._load()
+        return passing[1]
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[Snapshot[R]]:
@@ -96,6 +106,11 @@ class RecordTable(Generic[R]):
         state = self._state()
         if self._seen == state:
             return
+        self._snapshot = self._load()
+        self._seen = state
+        self._passing = None
+
+    def _load(self) -> Snapshot[R]:
         old = self._snapshot
         known = {raw: old.by_id[id] for id, raw in old.raws.items()}
         by_id: dict[str, R] = {}
@@ -107,8 +122,7 @@ class RecordTable(Generic[R]):
                 record = known.get(raw) or records.decode(self._kind, raw, file.path)
                 if record.id not in by_id:
                     by_id[record.id], raws[record.id], files[record.id] = record, raw, index
-        self._snapshot = Snapshot(by_id, raws, files)
-        self._seen = state
+        return Snapshot(by_id, raws, files)
 
     def heal(self) -> None:
         """Write again what could only be loaded from its second name."""

@@ -65,6 +65,34 @@ def test_readers_share(tmp_path: Path) -> None:
     lock.close()
 
 
+def test_a_lock_that_is_not_free_is_not_waited_for(tmp_path: Path) -> None:
+    path = tmp_path / "x.lock"
+    lock = LockFile(str(path), timeout=60)
+    child = hold(path, "w")
+    try:
+        with lock.try_read() as held:
+            assert not held
+    finally:
+        release(child)
+    answers: list[bool] = []
+
+    def ask() -> None:
+        with lock.try_read() as held:
+            answers.append(held)
+
+    with lock.write():
+        # A thread that holds it may take it again, another may not.
+        ask()
+        thread = threading.Thread(target=ask)
+        thread.start()
+        thread.join()
+        assert lock.writing
+    ask()
+    assert answers == [True, False, True]
+    assert not lock.writing
+    lock.close()
+
+
 def test_closing_another_descriptor_keeps_the_lock(tmp_path: Path) -> None:
     path = tmp_path / "x.lock"
     mine, other = LockFile(str(path)), LockFile(str(path), timeout=0.05)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from pathlib import Path
 
 import pytest
@@ -15,8 +16,8 @@ Table = RecordTable[LayerRecord]
 NAMES = ("layers.json", "volatile-layers.json")
 
 
-def open_table(directory: Path) -> Table:
-    lock = LockFile(str(directory / "layers.lock"), timeout=60)
+def open_table(directory: Path, timeout: float = 60) -> Table:
+    lock = LockFile(str(directory / "layers.lock"), timeout=timeout)
     return RecordTable(LayerRecord, [lock], [IndexFile(str(directory / name), syncer=None) for name in NAMES])
 
 
@@ -103,6 +104,34 @@ def test_lookups(tmp_path: Path) -> None:
     with pytest.raises(NotFound), table.writing() as edit:
         edit.drop("zz")
     table.close()
+
+
+@pytest.mark.parametrize("who", ["another process", "another thread"])
+def test_who_writes_for_long_keeps_nobody_from_reading(tmp_path: Path, who: str) -> None:
+    """Older podman unpacks a layer under the lock, which takes minutes; the daemon's event loop reads."""
+    table, other = open_table(tmp_path, timeout=0.05), open_table(tmp_path)
+    with table.writing() as edit:
+        edit.put(record("a"))
+        edit.save()
+    before = table.snapshot()
+    found: list[set[str]] = []
+    with other.writing() as edit:
+        edit.put(record("b"))
+        edit.save()
+        if who == "another process":
+            found.append(set(table.snapshot().by_id))
+        else:
+            reader = threading.Thread(target=lambda: found.append(set(other.snapshot().by_id)))
+            (tmp_path / NAMES[1]).write_bytes(b'[{"id":"c","created":"x"}]')
+            reader.start()
+            reader.join()
+    assert found == [{"a", "b"} if who == "another process" else {"a", "b", "c"}]
+    # What was read so is not what a writer goes on from.
+    with table.writing() as edit:
+        assert edit.now.by_id.keys() >= {"a", "b"}
+    assert before.by_id.keys() == {"a"}
+    table.close()
+    other.close()
 
 
 def test_the_token_is_written_before_the_file(tmp_path: Path) -> None:
