@@ -40,6 +40,7 @@ UNSUPPORTED: Mapping[str, str] = {
 """What is true as long as the feature is not there, by key. An entry goes when its feature comes."""
 
 OTHERWISE: Mapping[str, str] = {
+    "crio.log_dir": "a container whose pod names no log directory has no log",
     "crio.runtime.conmon": "containers are monitored by this daemon's own program",
     "crio.runtime.pinns_path": "namespaces are kept by this daemon itself",
     "crio.runtime.drop_infra_ctr": "a pod has no container of its own",

@@ -73,6 +73,12 @@ def test_what_is_done_otherwise_is_not_told_as_if_it_were_to_come() -> None:
     ]
 
 
+def test_a_directory_that_gets_no_logs_is_told() -> None:
+    assert _told('[crio]\nlog_dir = "/logs"\n', "crio.log_dir") == [
+        "log_dir has no effect: a container whose pod names no log directory has no log"
+    ]
+
+
 @pytest.mark.parametrize("value", ["true", "false"])
 def test_a_switch_of_what_is_always_done_is_not_told(value: str) -> None:
     assert _told(f"[crio.runtime]\nenable_pod_events = {value}\n", "crio.runtime.enable_pod_events") == []

@@ -164,7 +164,12 @@ def _pipeline(tokens: Sequence[str], position: int, data: Any, root: Any) -> tup
 
 def _operand(token: str, data: Any, root: Any) -> Any:
     if token.startswith('"'):
-        return json.loads(token)
+        try:
+            return json.loads(token)
+        except ValueError:
+            raise InvalidArgument(
+                f"cannot use the template: {token} is no text, because of what follows a \\ in it"
+            ) from None
     if token.startswith("`"):
         return token[1:-1]
     if token in ("true", "false", "nil"):

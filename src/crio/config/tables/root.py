@@ -40,7 +40,7 @@ class Crio(Struct, frozen=True):
             env="CONTAINER_STORAGE_OPT",
         ),
     ] = ()
-    log_dir: Annotated[str, Key("Directory of containers' logs when the request names none. An absolute path.")] = (
+    log_dir: Annotated[str, Key("Directory of containers' logs when the pod names none. An absolute path.")] = (
         "/var/log/crio/pods"
     )
     version_file: Annotated[

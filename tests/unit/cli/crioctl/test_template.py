@@ -76,6 +76,7 @@ def test_expand(template: str, expected: str) -> None:
         ("{{.status.id)}}", "too many"),
         ("{{.status.id .items}}", "a value was expected"),
         ("{{}}", "is not understood"),
+        (r'{{index .status "\q"}}', r'"\q" is no text'),
         ("{.items[}", "is not a field or an index"),
         ("{{if .status}}" * 60 + "{{end}}" * 60, "more than 50 blocks"),
     ],
