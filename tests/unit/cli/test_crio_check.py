@@ -92,6 +92,18 @@ def test_what_cannot_be_read_can_only_be_cleared(node: Node, capsys: pytest.Capt
     assert f"{node.storage} was cleared" in capsys.readouterr().out
 
 
+def test_images_that_are_kept_apart_are_cleared_as_well(node: Node, capsys: pytest.CaptureFixture[str]) -> None:
+    images = node.storage.parent / "images"
+    node.config.write_text(node.config.read_text().replace("[crio]", f'[crio]\nimagestore = "{images}"'))
+    assert node.check() == 0
+    (images / "overlay-images" / "images.json").write_text("{")
+    assert node.check("-r") == 1
+    assert node.check("-r", "-w") == 0
+    assert f"{images} was cleared" in capsys.readouterr().out
+    assert os.listdir(images) == os.listdir(node.storage) == []
+    assert node.check() == 0
+
+
 def test_clearing_stops_at_mounted_containers_unless_forced(node: Node, capsys: pytest.CaptureFixture[str]) -> None:
     with node.store() as store:
         point = store.mount_container(node.container)

@@ -156,6 +156,17 @@ def test_a_power_cut_clears_all_once_if_nothing_may_be_repaired(node: Node) -> N
     assert (Path(node.crio.root) / "kept").exists()
 
 
+def test_a_power_cut_clears_images_that_are_kept_apart(node: Node) -> None:
+    images = node.root / "images"
+    node.write(f'internal_wipe = false\ninternal_repair = false\nimagestore = "{images}"')
+    options = StoreOptions(graphroot=node.crio.root, runroot=node.crio.runroot, imagestore=str(images))
+    with Store.open(options) as store:
+        store.put_image(new_id(), layer=make_layer(store), names=["localhost/b:1"], big_data={})
+    node.reboot()
+    assert node.wipe() == 0
+    assert os.listdir(images) == os.listdir(node.crio.root) == []
+
+
 def test_what_is_mounted_is_not_cleared(node: Node, capsys: pytest.CaptureFixture[str]) -> None:
     node.write("internal_wipe = false\ninternal_repair = false")
     node.reboot()

@@ -15,9 +15,8 @@ if TYPE_CHECKING:
 
 def run(call: Call) -> int:
     """0: whole, or mended; 1: damage is left. --wipe with --repair clears the storage when damage would be left."""
-    from crio.cli.crio_commands.store import refuse_beside_daemon
+    from crio.cli.crio_commands.store import clear, refuse_beside_daemon
     from crio.config import load
-    from crio.storage.clearing import clear_storage
 
     config = load(call.global_flags, check_host=False).config
     force, mend = call.switch("force"), call.switch("repair")
@@ -33,8 +32,8 @@ def run(call: Call) -> int:
         return 0
     if not (mend and call.switch("wipe")):
         return 1
-    clear_storage(config.crio.root, unmount=force)
-    print(f"{config.crio.root} was cleared")
+    for root in clear(config, unmount=force):
+        print(f"{root} was cleared")
     return 0
 
 

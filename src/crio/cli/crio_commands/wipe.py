@@ -22,10 +22,9 @@ if TYPE_CHECKING:
 
 
 def run(call: Call) -> int:
-    from crio.cli.crio_commands.store import refuse_beside_daemon
+    from crio.cli.crio_commands.store import clear, refuse_beside_daemon
     from crio.config import load
     from crio.config.marks import last_run
-    from crio.storage.clearing import clear_storage
 
     config = load(call.global_flags, check_host=False).config
     force = call.switch("force")
@@ -34,10 +33,10 @@ def run(call: Call) -> int:
     if last.unclean and not config.crio.internal_repair:
         marker = os.path.join(os.path.dirname(config.crio.version_file), "crio-wipe-done")
         if not os.path.exists(marker):
-            clear_storage(config.crio.root)
+            cleared = clear(config)
             os.makedirs(os.path.dirname(marker), mode=0o755, exist_ok=True)
             write_atomic(marker, b"done", mode=0o644)
-            print(f"{config.crio.clean_shutdown_file} is missing after a reboot: {config.crio.root} was cleared")
+            print(f"{config.crio.clean_shutdown_file} is missing after a reboot: cleared {' and '.join(cleared)}")
         return 0
     if config.crio.internal_wipe and not force:
         print("nothing to do: the daemon clears containers and images by itself when it starts (internal_wipe)")
