@@ -113,5 +113,6 @@ def _with_line(file: AccountFile, owned: bool, line: str, name: str, notes: Note
     if not file.data or writable:
         return []
     separator = b"" if file.data.endswith(b"\n") else b"\n"
-    path = notes.write(name, file.data + separator + line.encode(), file.mode, file.uid, file.gid)
+    # The image chooses its content too: on the host it is never a program, least of all one that runs as its owner.
+    path = notes.write(name, file.data + separator + line.encode(), file.mode & 0o666, file.uid, file.gid)
     return [Mount(f"/etc/{name}", "bind", path, list(_MOUNT_OPTIONS))]

@@ -108,6 +108,13 @@ def test_home_cannot_add_a_field(root: int) -> None:
     assert passwd.data.endswith(b"\n4242:x:4242:0:4242 user:/:/sbin/nologin\n")
 
 
+def test_a_copy_on_the_host_is_no_program(root: int) -> None:
+    for name in ("passwd", "group"):
+        os.chmod(f"etc/{name}", 0o6755, dir_fd=root)
+    _, notes = planned(resolve(context(run_as_user=4242, run_as_group=4343), "", root))
+    assert [effect.mode for effect in notes.effects if isinstance(effect, WriteFile)] == [0o644, 0o644]
+
+
 def test_no_line_where_there_is_one_or_a_volume(root: int) -> None:
     assert planned(resolve(context(), "web", root))[0] == []
     stranger = resolve(context(run_as_user=4242, run_as_group=4343), "", root)
