@@ -26,12 +26,14 @@ TIMEOUT = 10.0
 class MetricsServer:
     """Answers scrapes with what `text` returns at that moment. `start_*` may both be called; `stop` ends all.
 
-    `look` runs in a thread before that, for what takes longer than the event loop can wait.
+    `look` runs in a thread before that, for what takes longer than the event loop can wait; never twice at once, so that
+    many clients take one thread and not all.
     """
 
     def __init__(self, text: Callable[[], str], look: Callable[[], None] | None = None) -> None:
         self._text = text
         self._look = look
+        self._looking = asyncio.Lock()
         self._servers: list[asyncio.Server] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._path = ""
@@ -99,7 +101,8 @@ class MetricsServer:
             return _response(405, "Method Not Allowed", b"only GET\n")
         try:
             if self._look is not None:
-                await asyncio.to_thread(self._look)
+                async with self._looking:
+                    await asyncio.to_thread(self._look)
             body = self._text().encode()
         except Exception:
             log.exception("cannot write metrics")

@@ -5,6 +5,7 @@ import os
 import ssl
 import stat
 import threading
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -82,6 +83,24 @@ async def test_what_takes_long_is_done_in_a_thread_before_the_text() -> None:
     port = await server.start_tcp("127.0.0.1", 0)
     assert (await ask(port, GET)).endswith(b"looks 1\n")
     assert threads != [threading.get_ident()]
+    await server.stop()
+
+
+async def test_many_clients_take_one_thread() -> None:
+    inside, most = 0, 0
+
+    def look() -> None:
+        nonlocal inside, most
+        inside += 1
+        most = max(most, inside)
+        time.sleep(0.005)
+        inside -= 1
+
+    server = MetricsServer(lambda: "up 1\n", look)
+    port = await server.start_tcp("127.0.0.1", 0)
+    answers = await asyncio.gather(*(ask(port, GET) for _ in range(10)))
+    assert all(answer.endswith(b"up 1\n") for answer in answers)
+    assert most == 1
     await server.stop()
 
 
