@@ -26,8 +26,8 @@ TIMEOUT = 10.0
 class MetricsServer:
     """Answers scrapes with what `text` returns at that moment. `start_*` may both be called; `stop` ends all.
 
-    `look` runs in a thread before that, for what takes longer than the event loop can wait; never twice at once, so that
-    many clients take one thread and not all.
+    `look` runs in a thread before that, for what takes longer than the event loop can wait; never twice at once, so
+    that many clients take one thread and not all.
     """
 
     def __init__(self, text: Callable[[], str], look: Callable[[], None] | None = None) -> None:
