@@ -20,7 +20,8 @@ from crio.image.errors import BadImage
 from crio.spec.docker_image import Schema1Manifest
 from crio.spec.oci_image import Descriptor
 
-_STRING_OR_BLANK = re.compile(rb'"(?:[^"\\]|\\.)*"|\s+')
+# Possessive, as the engine remembers each step of a repetition that it could take back: 100 bytes for each letter.
+_STRING_OR_BLANK = re.compile(rb'"(?:[^"\\]++|\\.)*+"|\s+')
 _FRACTION = re.compile(r"(\.\d+)(?=Z$|[+-]\d\d:\d\d$)")
 _ESCAPES = (
     (b"<", b"\\u003c"),

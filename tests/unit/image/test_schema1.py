@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import base64
 import json
+import subprocess
+import sys
 
 import pytest
 from hypothesis import given
@@ -75,6 +77,26 @@ def test_configuration_as_go_would_write_it() -> None:
         b'{"created":"2020-01-01T00:00:00.1Z"}],'
         b'"rootfs":{"type":"layers","diff_ids":["' + SHA.encode() + b'"]},"z":"\\u003c\\u0026\\u003e"}'
     )
+
+
+_WITH_LITTLE_MEMORY = """
+import json, resource, sys
+from crio.image import schema1
+from crio.spec.docker_image import FsLayer, Schema1Manifest, V1History
+text = json.dumps({"comment": "a" * 3_900_000})
+manifest = Schema1Manifest(
+    schema_version=1, fs_layers=(FsLayer("sha256:" + "a" * 64),), history=(V1History(v1_compatibility=text),)
+)
+pages = int(open("/proc/self/statm").read().split()[0])
+resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + (200 << 20),) * 2)
+print(len(schema1.make_config(manifest, ())))
+"""
+
+
+def test_a_long_text_takes_little_memory() -> None:
+    done = subprocess.run([sys.executable, "-c", _WITH_LITTLE_MEMORY], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-500:]
+    assert int(done.stdout) > 7_800_000
 
 
 @given(st.text(max_size=80))
