@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 
+from crio.base.errors import CrioError
 from crio.streaming.inlet import Taken
 from crio.streaming.stream import Bytes
 from crio.wire.remotecommand import Size, SizeReader
+
+log = logging.getLogger(__name__)
 
 
 class SizeInlet:
@@ -38,7 +42,11 @@ class SizeInlet:
         """Call `resize` with the latest size as often as it changes, until cancelled."""
         while True:
             await self._changed.wait()
-            await self.apply_latest(resize)
+            try:
+                await self.apply_latest(resize)
+            except CrioError as error:
+                # The next one may find its terminal.
+                log.debug("%s", error.message)
 
     async def apply_latest(self, resize: Callable[[Size], Awaitable[None]]) -> None:
         """Call `resize` with the latest size, if one has come."""

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 
+from crio.base.errors import Unavailable
 from crio.streaming.sizes import SizeInlet
 from crio.wire.remotecommand import Size, encode_size
 
@@ -25,6 +26,22 @@ async def test_only_the_latest_size_is_applied() -> None:
     assert applied[-1] == Size(5, 6)
     assert not inlet.full
     assert sum(taken) > 99 * 10
+    applying.cancel()
+
+
+async def test_size_that_cannot_be_applied_leaves_the_next() -> None:
+    inlet = SizeInlet()
+    tried: asyncio.Queue[Size] = asyncio.Queue()
+
+    async def resize(size: Size) -> None:
+        tried.put_nowait(size)
+        if size.height == 1:
+            raise Unavailable("cannot ask the monitor to resize: no answer within 10 s")
+
+    applying = asyncio.create_task(inlet.apply(resize))
+    for number in (1, 2):
+        inlet.feed(encode_size(Size(number, 80)))
+        assert await asyncio.wait_for(tried.get(), 60) == Size(number, 80)
     applying.cancel()
 
 
