@@ -15,6 +15,7 @@ from crio.base.tasks import TaskScope
 from crio.streaming.backend import PortForwarder
 from crio.streaming.inlet import Inlet
 from crio.streaming.outlet import ClientGone, Outlet, pump
+from crio.streaming.refusals import Refusals
 from crio.streaming.requests import PortForwardRequest
 from crio.streaming.spdy_session import SpdySession, SpdyStream
 from crio.streaming.websocket_session import WebSocketSession
@@ -89,6 +90,7 @@ class SpdyForwarder:
         self._creation_timeout = creation_timeout
         self._half_pairs: dict[str, _HalfPair] = {}
         self._tasks = TaskScope(f"port-forward {request.sandbox_id[:12]}")
+        self._refusals = Refusals(asyncio.get_running_loop().time)
 
     async def run(self, session: SpdySession) -> None:
         await session.run(self._opened, self._work())
@@ -106,7 +108,7 @@ class SpdyForwarder:
         kind, port_text = stream.headers.get(STREAM_TYPE, ""), stream.headers.get(PORT, "")
         port = int(port_text) if port_text.isascii() and port_text.isdigit() and len(port_text) < 6 else 0
         if kind not in ("error", "data") or not 0 < port < 65536:
-            log.warning("port-forward stream refused: type %r, port %r", kind[:20], port_text[:20])
+            self._refusals.tell(f"it is for port-forward and has type {kind[:20]!r}, port {port_text[:20]!r}")
             stream.reset(ResetCode.PROTOCOL_ERROR)
             return
         # Clients older than request ids open the error stream first and the data stream, two ids later, next.
@@ -130,7 +132,7 @@ class SpdyForwarder:
         self._half_pairs.pop(request_id).timer.cancel()
 
     def _give_up(self, request_id: str) -> None:
-        log.warning("port-forward stream refused: its second half did not come")
+        self._refusals.tell("it is for port-forward and its second half did not come")
         self._half_pairs.pop(request_id).stream.reset(ResetCode.CANCEL)
 
     async def _serve(self, port: int, data: SpdyStream, error: SpdyStream) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Sequence
 
 from crio.streaming.backend import Services
@@ -11,6 +10,7 @@ from crio.streaming.command import CommandStreams, serve_command
 from crio.streaming.inlet import Inlet
 from crio.streaming.outlet import ClientGone
 from crio.streaming.portforward import SpdyForwarder, serve_websocket
+from crio.streaming.refusals import Refusals
 from crio.streaming.requests import CommandRequest, PortForwardRequest
 from crio.streaming.requests import Request as StreamRequest
 from crio.streaming.sizes import SizeInlet
@@ -21,9 +21,6 @@ from crio.wire import remotecommand, websocket
 from crio.wire.http1 import HttpError, Request, Response, encode_response
 from crio.wire.remotecommand import WebSocketProtocol
 from crio.wire.spdy import ResetCode
-
-log = logging.getLogger(__name__)
-
 
 async def upgrade(http: Request, request: StreamRequest, stream: ByteStream, first: bytes, services: Services) -> None:
     """Answer the upgrade and run the session to its end. Raises HttpError if the client asks for nothing we serve."""
@@ -107,6 +104,7 @@ class _CommandStreamsOverSpdy:
         self._streams: dict[str, SpdyStream] = {}
         self._sizes: SizeInlet | None = None
         self._complete = asyncio.Event()
+        self._refusals = Refusals(asyncio.get_running_loop().time)
 
     async def run(self, session: SpdySession, services: Services) -> None:
         await session.run(self._opened, self._work(services))
@@ -114,7 +112,7 @@ class _CommandStreamsOverSpdy:
     def _opened(self, stream: SpdyStream) -> None:
         kind = stream.headers.get(remotecommand.STREAM_TYPE, "").lower()
         if kind not in self._missing:
-            log.warning("stream of type %r refused", kind[:20])
+            self._refusals.tell(f"nobody has asked for one of type {kind[:20]!r}")
             stream.reset(ResetCode.PROTOCOL_ERROR)
             return
         self._missing.remove(kind)

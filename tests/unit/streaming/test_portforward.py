@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 import os
 import socket
 from collections.abc import AsyncIterator, Iterator
@@ -9,7 +10,9 @@ from contextlib import asynccontextmanager, contextmanager
 
 import pytest
 
+from crio.streaming.refusals import MOST
 from crio.streaming.spdy_session import SpdyStream
+from log_records import of_crio
 from streaming_bed import Bed, SpdyClient, TunnelReader
 
 PROTOCOL = "portforward.k8s.io"
@@ -173,6 +176,15 @@ async def test_half_pair_is_given_up() -> None:
         stream = client.open("error", port="80", requestID="1")
         while stream not in client.resets:
             await client.step()
+
+
+async def test_log_does_not_grow_with_streams_that_are_refused(caplog: pytest.LogCaptureFixture) -> None:
+    async with Bed() as bed:
+        client = await over(bed, "spdy", 80)
+        wrong = [client.open("data", port="0") for _ in range(100)]
+        while not client.resets.keys() >= set(wrong):
+            await client.step()
+        assert len([record for record in of_crio(caplog) if record.levelno >= logging.WARNING]) == MOST
 
 
 def streams_in_memory() -> int:

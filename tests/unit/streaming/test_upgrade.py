@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import signal
 
 import pytest
 
+from crio.streaming.refusals import MOST
 from crio.wire.http1 import encode_request
 from crio.wire.remotecommand import Outcome, Size, encode_size
 from log_records import of_crio
@@ -242,6 +244,15 @@ async def test_stream_of_a_kind_that_was_not_asked_for_is_refused() -> None:
         while len(client.resets) < 4:
             await client.step()
         assert set(client.resets) == {1, 3, 5, 9}
+
+
+async def test_log_does_not_grow_with_streams_of_wrong_kinds(caplog: pytest.LogCaptureFixture) -> None:
+    async with Bed() as bed:
+        client = await bed.spdy(bed.exec_url("true"), "v4.channel.k8s.io")
+        wrong = [client.open("nonsense") for _ in range(100)]
+        while not client.resets.keys() >= set(wrong):
+            await client.step()
+        assert len([record for record in of_crio(caplog) if record.levelno >= logging.WARNING]) == MOST
 
 
 async def test_idle_session_is_closed() -> None:
