@@ -22,6 +22,7 @@ from crio.wire.http1 import HttpError, Request, Response, encode_response
 from crio.wire.remotecommand import WebSocketProtocol
 from crio.wire.spdy import ResetCode
 
+
 async def upgrade(http: Request, request: StreamRequest, stream: ByteStream, first: bytes, services: Services) -> None:
     """Answer the upgrade and run the session to its end. Raises HttpError if the client asks for nothing we serve."""
     if http.wants_upgrade("websocket"):
