@@ -438,6 +438,7 @@ class SandboxManager:
         """Keep a pod's new limits: containers made later see them. Raises NotFound."""
         sandbox = self.get(sandbox_id)
         async with sandbox.lock:
+            self.get(sandbox.id)  # it may have been removed meanwhile
             config = pb.PodSandboxConfig.FromString(sandbox.record.config)
             config.linux.overhead.CopyFrom(overhead)
             config.linux.resources.CopyFrom(resources)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 from pathlib import Path
@@ -9,12 +10,13 @@ from pathlib import Path
 import pytest
 
 from crio.api.runtime.v1 import api_pb2 as pb
+from crio.base.errors import NotFound
 from crio.linux.mount import bind, umount
 from crio.linux.pidfd import start_time
 from crio.sandbox.network import pod_network
 from crio.sandbox.record import load
 from crio.sandbox.sandbox import Sandbox
-from small_node import make_sandbox
+from small_node import SmallNode, make_sandbox
 
 
 def test_ready_from_complete_to_stopped() -> None:
@@ -87,3 +89,15 @@ def test_what_the_network_is_told() -> None:
         5353,
         "127.0.0.1",
     )
+
+
+async def test_new_limits_that_come_while_the_pod_is_removed(tmp_path: Path) -> None:
+    small = SmallNode(tmp_path)
+    item = small.add_sandbox(make_sandbox(1, directory=str(tmp_path / "gone")))
+    async with item.lock:
+        nothing = pb.LinuxContainerResources()
+        update = asyncio.create_task(small.sandboxes.update_resources(item.id, nothing, nothing))
+        await asyncio.sleep(0)
+        await small.sandboxes._discard(item)
+    with pytest.raises(NotFound, match="cannot find pod sandbox"):
+        await update
