@@ -116,9 +116,8 @@ def make_info(record: ImageRecord, size: int, pinned: bool, big_data: Callable[[
     """`big_data` reads an item of an image by id and key."""
     tags = [name for name in record.names if "@" not in name]
     digests = [name for name in record.names if "@" in name]
-    repositories = dict.fromkeys(filter(None, map(_repository, record.names)))
-    for repository in repositories:
-        digests += [f"{repository}@{digest}" for digest in record.digests]
+    for repository in repositories(record):
+        digests += [f"{repository}@{digest}" for digest in (record.digests if record.names else record.digests[:1])]
 
     def read(key: str) -> bytes:
         return big_data(record.id, key)
@@ -134,6 +133,12 @@ def make_info(record: ImageRecord, size: int, pinned: bool, big_data: Callable[[
         read=read,
         config_key=lambda: _config_key(record, read),
     )
+
+
+def repositories(record: ImageRecord) -> list[str]:
+    """Those in which it has a name; of an image that has lost its names to others, the last one that it was in."""
+    names = record.names or record.names_history[:1]
+    return list(dict.fromkeys(filter(None, map(_repository, names))))
 
 
 def _repository(name: str) -> str:

@@ -28,7 +28,7 @@ from crio.image.counting import PullObserver, count_pull
 from crio.image.credentials import Credentials
 from crio.image.pins import Pins
 from crio.image.pulls import OnProgress, PullProgress, PullStatus, PullUnderWay
-from crio.image.records import ImageInfo, make_info
+from crio.image.records import ImageInfo, make_info, repositories
 from crio.image.transfer.kept import KeptBlobs
 from crio.image.trust.policy import Policies, references
 from crio.image.use import UseCheck
@@ -390,13 +390,12 @@ class ImageService:
             return None
 
     def _by_name(self, name: reference.Reference) -> ImageRecord | None:
-        """By the name as it is stored; with a digest also any image of that digest which has a name there."""
+        """By the name as it is stored; with a digest also any image of that digest which has, or had, a name there."""
         record = self._by_id(str(name.canonical()))
         if record is not None or name.digest is None:
             return record
-        prefixes = (f"{name.repository}:", f"{name.repository}@")
         for candidate in self._store.images():
-            if name.digest in candidate.digests and any(own.startswith(prefixes) for own in candidate.names):
+            if name.digest in candidate.digests and name.repository in repositories(candidate):
                 return candidate
         return None
 

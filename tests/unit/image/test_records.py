@@ -10,7 +10,7 @@ import pytest
 from crio.base.errors import NotFound
 from crio.image.errors import BadImage
 from crio.image.records import ImageInfo, make_info
-from crio.storage.records import ImageRecord
+from crio.storage.records import ImageRecord, replaced
 
 ID = "a1" * 32
 
@@ -76,3 +76,13 @@ def test_digests_are_told_for_each_repository() -> None:
     image = info(b"{}", "a.example/x:1", f"b.example/y@{digest}", "NOT A NAME")
     assert image.repo_tags == ("a.example/x:1", "NOT A NAME")
     assert image.repo_digests == (f"b.example/y@{digest}",)
+
+
+def test_an_image_that_lost_its_names_is_still_told_where_it_came_from() -> None:
+    digest = "sha256:" + "b" * 64
+    record = ImageRecord(id=ID, created="", names_history=["b.example/y:2", "a.example/x:1"], digest=digest)
+    image = make_info(record, 7, False, lambda id, key: b"{}")
+    assert image.names == image.repo_tags == ()
+    assert image.repo_digests == (f"b.example/y@{digest}",)
+    for odd in (replaced(record, digest=""), replaced(record, names_history=["NO NAME"])):
+        assert make_info(odd, 7, False, lambda id, key: b"{}").repo_digests == ()

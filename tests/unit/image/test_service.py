@@ -144,7 +144,11 @@ async def test_names(node: Node, plain: RunningRegistry) -> None:
     moved = await service.pull("example.com/team/moving:1")
     assert moved.id == first.id
     left = service.resolve(moving.id)
-    assert left.repo_tags == left.repo_digests == ()
+    assert left.repo_tags == ()
+    assert left.repo_digests == moving.repo_digests
+    assert service.resolve(f"example.com/team/moving@{moving.digest}").id == moving.id
+    assert service.resolve(f"example.com/team/moving@{first.digest}").id == first.id
+    assert service.status(f"example.com/team/first@{moving.digest}") is None
     # Whichever name is given, all of them go.
     assert await service.remove("example.com/team/first:2")
     assert service.status(first.id) is None
