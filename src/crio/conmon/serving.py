@@ -127,6 +127,9 @@ class Service:
             return _OOM_RECHECK
         if self._streams and self._bytes_read() - self._trimmed_at > _TRIM_BYTES:
             return _TRIM_AFTER
+        if self._log_failing and self._log is not None and not self._log.failing:
+            # There may be room for good, and nothing more to write.
+            return _LOG_RECOVERED
         return self._rest_after if self._may_leave() else None
 
     def _may_leave(self) -> bool:

@@ -175,6 +175,32 @@ async def test_full_disk_is_told_at_once_and_when_there_is_room_again(bed: Bed) 
         subprocess.run(["umount", full], check=True)
 
 
+async def test_room_is_told_also_if_nothing_is_written_any_more(bed: Bed) -> None:
+    full = f"{bed.directory}/full"
+    os.mkdir(full)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", full], check=True)
+    try:
+        command = "seq 1 20000; read line; echo $line; exec sleep 1000"
+        monitor = await bed.create(["sh", "-c", command], log_path=f"{full}/log", stdin=True)
+        told: asyncio.Queue[LogState] = asyncio.Queue()
+        monitor.on_log = told.put_nowait
+        await bed.start(monitor)
+        async with asyncio.timeout(60):
+            assert (await told.get()).failing
+            while (await monitor.status()).number("bytes_read") < _BYTES_OF_20000_NUMBERS:
+                await asyncio.sleep(0.02)
+        os.truncate(f"{full}/log", 0)
+        attached = monitor.open_attach()
+        await _send(attached, b"last\n")
+        async with asyncio.timeout(60):
+            assert not (await told.get()).failing
+        attached.close()
+        os.kill(monitor.pid, signal.SIGKILL)
+        await monitor.wait_gone(60)
+    finally:
+        subprocess.run(["umount", full], check=True)
+
+
 async def test_container_without_a_log(bed: Bed) -> None:
     monitor = await bed.run_to_end(["sh", "-c", "seq 1 100000; exit 6"], log_path=None)
     record = await monitor.wait()
