@@ -112,14 +112,15 @@ class ContainerManager:
         """Take in a container, and watch for its end."""
         self._by_id[container.id] = container
         self._by_name[container.name] = container
-        if monitor is not None:
+        if monitor is not None and container.exit is None:
             self._monitors[container.id] = monitor
             monitor.on_log = partial(_tell_of_log, container)
             if monitor.log.failing:
                 _tell_of_log(container, monitor.log)
-            if container.exit is None:
-                self._watchers.spawn(container.short_id, self._watch(container, monitor))
+            self._watchers.spawn(container.short_id, self._watch(container, monitor))
         if container.exit is not None:
+            if monitor is not None:
+                monitor.close()
             if container.exit.monitor_lost:
                 self._monitor_lost(container)
             container.exited.set()

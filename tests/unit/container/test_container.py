@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from crio.api.runtime.v1 import api_pb2 as pb
+from crio.base.errors import FailedPrecondition
 from crio.conmon.exitrecord import ExitRecord
+from crio.conmon.watch import Monitor
 from crio.container.container import Container, State
 from crio.container.record import ContainerRecord
+from small_node import SmallNode, make_container
 
 
 def container(**facts: object) -> Container:
@@ -54,3 +59,12 @@ def test_messages_say_what_the_reason_cannot() -> None:
     assert "monitor" in ended(ExitRecord.lost(), started_at=5).message
     assert "disk full" in ended(ExitRecord(0, log_dropped=10, log_error="disk full")).message
     assert ended(ExitRecord(0)).message == ""
+
+
+async def test_nothing_is_kept_of_the_monitor_of_one_that_has_ended_before(tmp_path: Path) -> None:
+    small = SmallNode(tmp_path)
+    item = make_container(ended=ExitRecord(3, finished_at_ns=1))
+    small.containers.adopt(item, await Monitor.connect(item.id, str(tmp_path)))
+    assert item.exited.is_set()
+    with pytest.raises(FailedPrecondition, match="it has ended"):
+        small.containers.monitor(item)
