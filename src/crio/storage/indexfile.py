@@ -20,6 +20,7 @@ import msgspec
 from crio.base.errors import DataLoss
 from crio.base.failpoints import failpoint
 from crio.base.files import is_full, read_bounded, sync_directory
+from crio.linux.sync import sync_file
 from crio.storage.records import decode_list
 
 log = logging.getLogger(__name__)
@@ -58,15 +59,11 @@ class Syncer:
     def _run(self) -> None:
         while (path := self._queue.get()) is not None:
             try:
-                fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+                sync_file(path)
             except FileNotFoundError:
                 continue
-            try:
-                os.fdatasync(fd)
             except OSError as error:
                 log.warning("cannot bring %s onto the disk: %s", path, error)
-            finally:
-                os.close(fd)
 
 
 class IndexFile:

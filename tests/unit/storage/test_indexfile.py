@@ -120,3 +120,15 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path: Path) -> None
         assert result.returncode == (-signal.SIGKILL if action == "kill" else 0)
         assert names(file.load()) == ["1"]
         assert len(os.listdir(tmp_path)) == (3 if action == "kill" else 2)
+
+
+def test_a_file_that_cannot_be_synced_keeps_no_other_from_it(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    syncer = Syncer()
+    for name in ("absent", "file/one", "file/two"):
+        syncer.later(str(tmp_path / name))
+    syncer.close()
+    assert [record.args[0] for record in caplog.records if record.args] == [
+        str(tmp_path / "file/one"),
+        str(tmp_path / "file/two"),
+    ]
