@@ -128,7 +128,5 @@ def test_a_file_that_cannot_be_synced_keeps_no_other_from_it(tmp_path: Path, cap
     for name in ("absent", "file/one", "file/two"):
         syncer.later(str(tmp_path / name))
     syncer.close()
-    assert [record.args[0] for record in caplog.records if record.args] == [
-        str(tmp_path / "file/one"),
-        str(tmp_path / "file/two"),
-    ]
+    told = [record.getMessage() for record in caplog.records]
+    assert ["file/one" in told[0], "file/two" in told[1], len(told)] == [True, True, 2]
