@@ -6,6 +6,7 @@ its own; the structs here hold what a runtime must know (https://www.cni.dev/doc
 
 from __future__ import annotations
 
+import ipaddress
 from typing import Any
 
 import msgspec
@@ -247,12 +248,16 @@ def parse_result(data: bytes | msgspec.Raw, default_version: str) -> Result:
     try:
         version = check_version(msgspec.json.decode(data, type=_Version).version or default_version)
         if VERSIONS.index(version) < VERSIONS.index("0.3.0"):
-            return _from_old(version, msgspec.json.decode(data, type=_OldResult))
-        read = msgspec.json.decode(data, type=_AnyResult)
-    except UNREADABLE as error:
+            result = _from_old(version, msgspec.json.decode(data, type=_OldResult))
+        else:
+            read = msgspec.json.decode(data, type=_AnyResult)
+            ips = [IpConfig(ip.address, ip.interface, ip.gateway) for ip in read.ips or ()]
+            result = Result(version, read.interfaces or [], ips, read.routes or [], read.dns or Dns())
+        for found in result.ips:
+            ipaddress.ip_interface(found.address)
+    except (*UNREADABLE, ValueError) as error:
         raise InvalidArgument(f"cannot read the result: {error}") from None
-    ips = [IpConfig(ip.address, ip.interface, ip.gateway) for ip in read.ips or ()]
-    return Result(version, read.interfaces or [], ips, read.routes or [], read.dns or Dns())
+    return result
 
 
 def _from_old(version: str, old: _OldResult) -> Result:

@@ -341,7 +341,17 @@ async def test_a_result_without_a_version_gets_the_networks(tmp_path: Path, fake
         assert fake.stdin("fake-b", "ADD")["prevResult"]["cniVersion"] == "1.0.0"
 
 
-@pytest.mark.parametrize("output", ["", "no json", '{"ips": 1}', '{"cniVersion": "7.0.0"}'])
+@pytest.mark.parametrize(
+    "output",
+    [
+        "",
+        "no json",
+        '{"ips": 1}',
+        '{"cniVersion": "7.0.0"}',
+        '{"ips": [{"address": "10.1.1.300/8"}]}',
+        '{"cniVersion": "0.2.0", "ip4": {"ip": "here"}}',
+    ],
+)
 async def test_a_result_that_is_none_is_an_error(tmp_path: Path, fake: FakeCni, output: str) -> None:
     fake.program("fake-a", result=output)
     async with _network(tmp_path, fake) as network:
