@@ -14,8 +14,20 @@ from crio.container.source_looks import THREAD, SourceLooks
 from hung_volume import hung_file_system
 
 
-def looking() -> int:
-    return sum(thread.name == THREAD for thread in threading.enumerate())
+async def until_looking(number: int) -> None:
+    """Wait until so many threads look: one that is done goes a moment later."""
+    async with asyncio.timeout(30):
+        while sum(thread.name == THREAD for thread in threading.enumerate()) != number:
+            await asyncio.sleep(0.01)
+
+
+async def until_answered(looks: SourceLooks, asked: list[pb.Mount]) -> None:
+    async with asyncio.timeout(30):
+        while True:
+            try:
+                return await looks.look(asked)
+            except Unavailable:
+                await asyncio.sleep(0.01)
 
 
 def mounts(*paths: Path | str) -> list[pb.Mount]:
@@ -34,22 +46,16 @@ async def test_what_answers_is_looked_at_and_left(tmp_path: Path) -> None:
 async def test_what_does_not_answer_is_told_and_not_asked_again_until_it_does(tmp_path: Path) -> None:
     place = tmp_path / "hung"
     place.mkdir()
-    asked = mounts(tmp_path, place / "volume")
+    asked = mounts(place / "volume", tmp_path)
     looks = SourceLooks(0.2)
-    before = looking()
+    await until_looking(0)
     with hung_file_system(place) as end:
         with pytest.raises(Unavailable, match=r"cannot mount .*/hung/volume: its file system has not answered"):
             await looks.look(asked)
-        assert looking() == before + 1
+        await until_looking(1)
         with pytest.raises(Unavailable, match="still does not answer"):
             await looks.look(asked)
-        assert looking() == before + 1
-        await looks.look(mounts(tmp_path))
+        await until_looking(1)
+        await until_answered(looks, mounts(tmp_path))
         end()
-        async with asyncio.timeout(30):
-            while True:
-                try:
-                    await looks.look(asked)
-                    break
-                except Unavailable:
-                    await asyncio.sleep(0.01)
+        await until_answered(looks, asked)
