@@ -34,9 +34,9 @@ from crio.image.staging import PARALLEL, StagedLayer, Stager
 from crio.image.trust import signatures as trust
 from crio.image.trust.signatures import Signature
 from crio.spec.docker_image import Schema1Manifest
-from crio.spec.oci_image import Descriptor, Index, Manifest
+from crio.spec.oci_image import Descriptor, ImageConfig, Index, Manifest
 from crio.storage.layers import LayerGone
-from crio.storage.records import layer_id
+from crio.storage.records import is_time, layer_id
 from crio.storage.store import Store
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ class Copier:
             config_data, top = self._copy_schema2(source, resolved.manifest, scope, progress, what)
         progress.enter(Stage.COMMIT)
         failpoint("image.copy.before_record")
-        config = parse_config(config_data, what)
+        config = _parse_config(config_data, what)
         image_id = digest_of(config_data).partition(":")[2]
         digest = resolved.lists[0][0] if resolved.lists else resolved.digest
         metadata, former = self._former_signatures(image_id, resolved.digest)
@@ -186,7 +186,7 @@ class Copier:
     ) -> tuple[bytes, str | None]:
         config_data = source.config(manifest.config)
         verify(config_data, parse_digest(manifest.config.digest), f"configuration of {what}")
-        diff_ids = [parse_digest(text) for text in parse_config(config_data, what).diff_ids]
+        diff_ids = [parse_digest(text) for text in _parse_config(config_data, what).diff_ids]
         if len(diff_ids) != len(manifest.layers):
             raise BadImage(
                 f"cannot pull {what}: it has {len(manifest.layers)} layers, and {len(diff_ids)} in its configuration"
@@ -284,6 +284,15 @@ def _big_data(
         "manifest": resolved.raw,
         **trust.big_data(signatures, resolved.digest),
     }
+
+
+def _parse_config(data: bytes, what: str) -> ImageConfig:
+    """As `parse_config`, but raises BadImage for times that others with whom we share the store could not read."""
+    config = parse_config(data, what)
+    for time in (config.created, *(entry.created for entry in config.history or ())):
+        if time is not None and not is_time(time):
+            raise BadImage(f"cannot use configuration of {what}: {time[:60]!r} is not a time")
+    return config
 
 
 def _platforms(index: Index) -> str:

@@ -18,6 +18,12 @@ import msgspec
 from crio.base.errors import DataLoss, InvalidArgument
 from crio.base.ids import is_full_id
 from crio.base.jsontext import UNREADABLE
+from crio.base.regex import regex
+
+_TIME = regex(
+    r"([0-9]{4}-[0-9]{2}-[0-9]{2}T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9])"
+    r"(?:\.[0-9]{1,30})?(?:Z|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])"
+)
 
 ZERO_TIME = "0001-01-01T00:00:00Z"
 
@@ -214,6 +220,18 @@ def parse_time(text: str) -> int:
         moment = moment.replace(tzinfo=datetime.UTC)
     delta = moment - datetime.datetime.fromtimestamp(0, datetime.UTC)
     return (delta.days * 86400 + delta.seconds) * 1_000_000_000 + int(digits[:9].ljust(9, "0") or 0)
+
+
+def is_time(text: str) -> bool:
+    """Whether `text` is RFC 3339 to the letter: tools in Go read no record of a file in which one time is not."""
+    match = _TIME.fullmatch(text)
+    if match is None:
+        return False
+    try:
+        datetime.datetime.fromisoformat(match[1])
+    except ValueError:
+        return False
+    return True
 
 
 def layer_id(parent: str | None, diff_id: str) -> str:

@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from crio.base.errors import AlreadyExists, DataLoss, FailedPrecondition, NotFound
+from crio.base.errors import AlreadyExists, DataLoss, FailedPrecondition, InvalidArgument, NotFound
 from crio.base.failpoints import failpoint
 from crio.base.ids import new_id
 from crio.storage import accounting, records
@@ -230,6 +230,8 @@ class Store:
         layer, InvalidArgument.
         """
         records.check_id(id, "an image")
+        if created and not records.is_time(created):
+            raise InvalidArgument(f"cannot add image {id}: {created[:60]!r} is not a time")
         if layer and self.layer_store.find(layer) is None:
             raise LayerGone(f"cannot add image {id}: its layer {layer} does not exist")
         with self.layer_store.table.reading(), self.image_store.table.writing() as edit:

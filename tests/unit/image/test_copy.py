@@ -272,6 +272,15 @@ def _wrong_config(build: LayoutBuilder) -> dict[str, Any]:
     return build.manifest(config, _two(build))
 
 
+def _no_time(build: LayoutBuilder) -> dict[str, Any]:
+    """Tools that share the store would find no image at all if one had such a time."""
+    return build.manifest(build.config([BASE], created="yesterday"), _two(build)[:1])
+
+
+def _no_time_in_its_history(build: LayoutBuilder) -> dict[str, Any]:
+    return build.manifest(build.config([BASE], history=[{"created": ""}]), _two(build)[:1])
+
+
 def _no_tar(build: LayoutBuilder) -> dict[str, Any]:
     junk = os.urandom(100_000)
     layer = build.blob(gzip.compress(junk), oci_image.LAYER_GZIP)
@@ -301,6 +310,8 @@ def _two(build: LayoutBuilder) -> list[dict[str, Any]]:
         (_wrong_size, BadContent, 1),
         (_wrong_count, BadImage, 0),
         (_wrong_config, BadContent, 0),
+        (_no_time, BadImage, 0),
+        (_no_time_in_its_history, BadImage, 0),
         (_no_tar, CrioError, 0),
         (_cut_gzip, BadImage, 0),
         (_climbing, CrioError, 0),

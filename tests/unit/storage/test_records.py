@@ -16,6 +16,7 @@ from crio.storage.records import (
     decode_list,
     encode,
     format_time,
+    is_time,
     layer_id,
     parse_time,
     replaced,
@@ -120,3 +121,24 @@ def test_ids_from_callers() -> None:
     for bad in ("", "x", A.upper(), A + "0", "../" + A):
         with pytest.raises(InvalidArgument, match="container"):
             check_id(bad, "a container")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["2024-02-29T23:59:59Z", "0001-01-01T00:00:00Z", "2024-01-01T00:00:00.123456789123Z", "1970-01-01T00:00:01+23:59"],
+)
+def test_times_that_every_tool_reads(text: str) -> None:
+    assert is_time(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", "yesterday", "2023-02-29T00:00:00Z", "2024-01-01", "2024-01-01T00:00:00", "2024-01-01 00:00:00Z",
+        "2024-01-01T24:00:00Z", "2024-01-01T00:00:60Z", "2024-01-01T00:00:00,5Z", "2024-01-01T00:00:00.Z",
+        "2024-01-01T00:00:00+24:00", "2024-01-01T00:00:00+0100", "20240101T000000Z", "2024-W01-1T00:00:00Z",
+        "2024-01-01T00:00:00Z\n", "\u0662024-01-01T00:00:00Z", "2024-01-01T00:00:00z",
+    ],
+)  # fmt: skip
+def test_what_others_would_stumble_over_is_no_time(text: str) -> None:
+    assert not is_time(text)

@@ -59,6 +59,12 @@ def test_images_are_found_by_id_name_and_prefix(store: Store, tar: TarMaker, add
     assert store.image_size(image.id) == layers + sum(image.big_data_sizes.values())
 
 
+def test_a_time_that_other_tools_cannot_read_is_refused(store: Store) -> None:
+    with pytest.raises(InvalidArgument, match="'yesterday' is not a time"):
+        store.put_image(new_id(), layer=None, names=["localhost/a:1"], created="yesterday", big_data={})
+    assert store.images() == []
+
+
 def test_a_name_moves_to_the_last_image_that_gets_it(store: Store, tar: TarMaker, add_image: ImageMaker) -> None:
     first = add_image(store, "localhost/a:1", base(tar))
     second = add_image(store, "localhost/a:1", base(tar), upper(tar))
