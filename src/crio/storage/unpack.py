@@ -31,6 +31,8 @@ _OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _RESOLVE = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV
 _MAX_OPEN = 128
 _MAX_ID = 0xFFFFFFFE
+MAX_IDS = 1024
+"""Owners, and groups, that are noted of one layer; real ones have some dozens. They go into the index of all layers."""
 _MAX_TIME = (1 << 63) - 1
 _MIN_TIME = -(1 << 31) * 1_000_000_000
 _ODD = re.compile(rb"(?:^|/)\.{0,2}(?:/|$)")
@@ -57,6 +59,7 @@ class Unpacker:
         With `force_mask` every file and directory gets this mode, and its own is kept in an attribute.
         """
         self.uids: set[int] = set()
+        """Owners of members, and in `gids` groups; of more than MAX_IDS at least those, the largest."""
         self.gids: set[int] = set()
         self.inodes = 0
         self.displaced: list[tuple[bytes, str]] = []
@@ -99,6 +102,8 @@ class Unpacker:
             raise InvalidArgument(f"cannot unpack layer: {name[:200]!r} has the impossible owner {entry.uid}")
         self.uids.add(entry.uid)
         self.gids.add(entry.gid)
+        if len(self.uids) > 2 * MAX_IDS or len(self.gids) > 2 * MAX_IDS:
+            self.uids, self.gids = set(largest(self.uids)), set(largest(self.gids))
         if parent == self._last_parent:
             parent_fd = self._last_parent_fd
         else:
@@ -385,6 +390,11 @@ class Unpacker:
             os.unlink(base, dir_fd=parent_fd)
             self._whiteouts.discard(name)
         return parent_fd
+
+
+def largest(ids: set[int]) -> list[int]:
+    """MAX_IDS of them, rising; what matters of a layer's owners is how far they reach."""
+    return sorted(ids)[-MAX_IDS:]
 
 
 def clean(name: bytes) -> bytes:

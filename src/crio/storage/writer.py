@@ -23,7 +23,7 @@ from crio.storage import tarsplit_file
 from crio.storage.deletion import delete_tree
 from crio.storage.records import LayerRecord
 from crio.storage.tarsplit_file import TarSplitWriter
-from crio.storage.unpack import Unpacker, clean
+from crio.storage.unpack import Unpacker, clean, largest
 from crio.wire.crc64 import load as load_crc64
 from crio.wire.tar import TarEntry, TarReader, TarTail
 from crio.wire.tarsplit import File
@@ -166,8 +166,8 @@ class LayerWriter:
             self._tar_split_path,
             f"sha256:{self._hash.hexdigest()}",
             self._size,
-            sorted(self._unpacker.uids),
-            sorted(self._unpacker.gids),
+            largest(self._unpacker.uids),
+            largest(self._unpacker.gids),
             self._unpacker.inodes,
         )
         return self._staged

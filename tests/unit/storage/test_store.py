@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import tarfile
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,7 @@ from crio.storage.gc import collect
 from crio.storage.options import StoreOptions
 from crio.storage.records import ImageRecord
 from crio.storage.store import Store
+from crio.storage.unpack import MAX_IDS
 from open_files import open_files
 from store_mounts import unmount, users
 
@@ -39,6 +41,20 @@ def container(store: Store, image: str | None, **fields: object) -> str:
     fields = {"names": [f"k8s_{id[:12]}"], "metadata": '{"pod-name":"p"}', **fields}
     store.create_container(id, image_id=image, **fields)  # type: ignore[arg-type]
     return id
+
+
+def test_a_layer_of_countless_owners_does_not_fill_the_index(store: Store) -> None:
+    """They need no files of their own: a name may come again and again."""
+    many = 2 * MAX_IDS + 100
+    with store.stage_layer() as writer:
+        for number in range(many):
+            member = tarfile.TarInfo("a")
+            member.type, member.uid, member.gid = tarfile.FIFOTYPE, number, many - number
+            writer.write(member.tobuf(tarfile.GNU_FORMAT))
+        layer = writer.commit(None)
+    # The largest count: they say how large a user namespace has to be for the image.
+    assert layer.uidset == list(range(many - MAX_IDS, many))
+    assert layer.gidset == list(range(many - MAX_IDS + 1, many + 1))
 
 
 # Images
