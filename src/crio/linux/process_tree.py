@@ -43,6 +43,15 @@ def kill_tree(pid: int) -> int:
     return sum(kill_process(number, started) for number, started in stopped.items())
 
 
+def children_of(pid: int) -> list[int]:
+    """The children of a process that has no threads; none where the kernel does not tell (CONFIG_PROC_CHILDREN)."""
+    try:
+        with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as file:
+            return [int(child) for child in file.read().split()]
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+
+
 def processes_called(*arguments: str) -> list[int]:
     """The pids of those that have all these arguments on their command line. Not for the event loop, as `kill_tree`."""
     wanted = set(map(os.fsencode, arguments))

@@ -12,6 +12,7 @@ from abc import ABC, abstractmethod
 
 from crio.base.errors import InvalidArgument
 from crio.linux.cgroup import CgroupFs
+from crio.linux.process_tree import children_of
 from crio.sandbox import cgroups
 
 
@@ -52,9 +53,25 @@ class PodGroups(ABC):
     async def make(self, path: str) -> None:
         """Make the group of a pod. Fine if it is there."""
 
-    @abstractmethod
     async def place(self, path: str, pid: int, description: str) -> None:
-        """Put a process into a group of its own. Fine if the process is there, or has ended."""
+        """Put a process into a group of its own. Fine if the process is there, or has ended.
+
+        Those of its children that are where it was go with it: a monitor may have one that serves at this moment.
+        """
+        before = self._groups.group_of(pid)
+        await self._place(path, pid, description)
+        if before is not None and before != self._groups.group_of(pid):
+            await asyncio.to_thread(self._follow, path, pid, before)
+
+    @abstractmethod
+    async def _place(self, path: str, pid: int, description: str) -> None:
+        """`place`, without the children."""
+
+    def _follow(self, path: str, pid: int, before: str) -> None:
+        for child in children_of(pid):
+            if self._groups.group_of(child) == before:
+                with contextlib.suppress(ProcessLookupError):
+                    self._groups.add(path, child)
 
     def drop_parent(self, parent: str) -> None:
         """Remove a pod's parent group if that is the daemon's own and empty now."""
@@ -72,7 +89,7 @@ class CgroupfsGroups(PodGroups):
     async def make(self, path: str) -> None:
         self._groups.create(path)
 
-    async def place(self, path: str, pid: int, description: str) -> None:
+    async def _place(self, path: str, pid: int, description: str) -> None:
         # Moving a process can wait for milliseconds; see linux/cgroup/ahead.py.
         await asyncio.to_thread(self._move, path, pid)
 

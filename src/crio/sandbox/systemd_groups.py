@@ -40,7 +40,7 @@ class SystemdGroups(PodGroups):
             await self._systemd.start(posixpath.basename(slice_path))
         self._groups.create(path, hand_down=False)
 
-    async def place(self, path: str, pid: int, description: str) -> None:
+    async def _place(self, path: str, pid: int, description: str) -> None:
         for left in reversed(range(_PLACE_TRIES)):
             if self._groups.is_in(path, pid):
                 return

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from crio.api.runtime.v1 import api_pb2 as pb
+from crio.linux.process_tree import children_of
 from installed_node import InstalledNode, install, run, uninstall
 from systemd_units import group_of, show, wait_for
 
@@ -93,6 +94,9 @@ async def test_nothing_of_a_container_is_in_the_services_group(installed: Instal
     monitor = int(Path(f"/var/run/crio/containers/{container}/conmon.pid").read_text())
     assert group_of(pid).startswith(f"/system.slice/crio-{container}.scope")
     wait_for(lambda: group_of(monitor) == f"/system.slice/crio-conmon-{container}.scope", "the monitor is placed")
+    service = Path("/sys/fs/cgroup/system.slice/crio.service/cgroup.procs")
+    assert children_of(monitor)
+    wait_for(lambda: not {*children_of(monitor)} & {*map(int, service.read_text().split())}, "and who serves for it")
 
 
 async def test_a_kill_of_the_daemon(installed: InstalledNode) -> None:

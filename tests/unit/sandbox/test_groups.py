@@ -61,6 +61,22 @@ async def test_a_process_in_a_group_of_its_own(groups: PodGroups, parent: str) -
     assert not kernel.exists(f"{parent}/crio-1")
 
 
+async def test_children_that_are_where_it_is_go_with_it(groups: PodGroups, parent: str) -> None:
+    kernel = detect()
+    for name in ("container", "before"):
+        kernel.create(f"{parent}/{name}")
+    script = "sleep 1000 & one=$!; sleep 1000 & echo $one $!; read end; kill $one $!"
+    with subprocess.Popen(["sh", "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        container, server = map(int, process.stdout.readline().split())
+        for pid, name in ((container, "container"), (server, "before"), (process.pid, "before")):
+            kernel.add(f"{parent}/{name}", pid)
+        await groups.place(f"{parent}/crio-conmon-1", process.pid, "a test")
+        assert kernel.group_of(process.pid) == kernel.group_of(server) == f"{parent}/crio-conmon-1"
+        assert kernel.group_of(container) == f"{parent}/container"
+        process.communicate("\n")
+
+
 def _limit(kernel: CgroupFs, path: str, number: int) -> None:
     name = "memory.max" if kernel.version == 2 else "memory.limit_in_bytes"
     root = next(root for root in kernel.roots() if kernel.version == 2 or "memory" in root)

@@ -35,6 +35,9 @@ class _Tree:
     def is_in(self, path: str, pid: int) -> bool:
         return pid in self.members.get(path, [])
 
+    def group_of(self, pid: int) -> str | None:
+        return next((path for path, pids in self.members.items() if pid in pids), None)
+
 
 class _Systemd:
     """Answers each request for a scope with the next of `answers`; with none it makes the scope."""
