@@ -20,6 +20,8 @@ from crio.wire import reference
 _MAX_ID = 0xFFFFFFFE
 _MAX_DIGITS = 20
 """Of a user's number, which may begin with zeros; Python itself refuses to read very long ones."""
+_MAX_USERNAME = 256
+"""Characters: a few images with a name of MiB would make a list that no kubelet accepts."""
 
 
 class ImageInfo(msgspec.Struct, frozen=True, eq=False, dict=True):
@@ -100,8 +102,8 @@ class ImageInfo(msgspec.Struct, frozen=True, eq=False, dict=True):
 
     @property
     def username(self) -> str:
-        """The user that the image runs as, if it says so by name."""
-        return "" if self.uid is not None else self._user
+        """The user that the image runs as, if it says so by name; the beginning of one that is longer than any is."""
+        return "" if self.uid is not None else self._user[:_MAX_USERNAME]
 
     @property
     def _user(self) -> str:

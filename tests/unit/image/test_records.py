@@ -33,7 +33,8 @@ def info(config: bytes | None, *names: str) -> ImageInfo:
     ("user", "uid", "username"),
     [
         ("", None, ""), ("0", 0, ""), ("7:8", 7, ""), ("web", None, "web"), ("web:8", None, "web"), ("-1", None, "-1"),
-        ("4294967295", None, "4294967295"), ("\u0663", None, "\u0663"), ("9" * 5000, None, "9" * 5000),
+        ("4294967295", None, "4294967295"), ("\u0663", None, "\u0663"), ("9" * 5000, None, "9" * 256),
+        ("x" * 5000, None, "x" * 256),
     ],
 )  # fmt: skip
 def test_the_user_is_a_number_or_a_name(user: str, uid: int | None, username: str) -> None:
