@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from crio.api.runtime.v1 import api_pb2 as pb
+from crio.base.errors import Code
 from crio.cli.crioctl.streams.forward import Forwarder, connect, parse_ports
 from crio.cli.crioctl.streams.pipe import Tls
 from crio.cli.crioctl.streams.remote import Wanted, open_channels
@@ -103,8 +104,9 @@ async def test_commands_end_with_their_container(node: Node, tty: bool) -> None:
     await node.stop_container(container, timeout=0)
     _, outcome = await asked
     assert outcome.exit_code == 137
-    with pytest.raises(RpcError, match="not RUNNING"):
+    with pytest.raises(RpcError, match="not RUNNING") as caught:
         await _exec_url(node, container, ["true"])
+    assert caught.value.code is Code.NOT_FOUND
 
 
 @ONE_RUNTIME

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from crio.api.runtime.v1 import api_pb2 as pb
-from crio.base.errors import FailedPrecondition, InvalidArgument
+from crio.base.errors import FailedPrecondition, InvalidArgument, NotFound
 from crio.base.process import Collector, drained
 from crio.conmon.client import ExecProcess, ZygoteClient
 from crio.conmon.errors import RuntimeFailed, sentence
@@ -48,13 +48,15 @@ class Execs:
         self._zygote = zygote
 
     def running(self, container_id: str, purpose: str = "execute in") -> Container:
-        """The container, if a command can be run in it. Raises NotFound, FailedPrecondition."""
+        """The container, if a command can be run in it. Raises NotFound, as CRI-O does also for one that does not run,
+        and FailedPrecondition while it is being stopped.
+        """
         container = self._containers.get(container_id)
-        if not container.running or container.execs_refused:
-            raise FailedPrecondition(
-                f"cannot {purpose} container {container.short_id}: it is "
-                + ("being stopped" if container.running else f"{container.state.name}, not RUNNING")
-            )
+        if not container.running:
+            state = container.state.name
+            raise NotFound(f"cannot {purpose} container {container.short_id}: it is {state}, not RUNNING")
+        if container.execs_refused:
+            raise FailedPrecondition(f"cannot {purpose} container {container.short_id}: it is being stopped")
         return container
 
     async def run(self, container_id: str, command: Sequence[str], timeout: float) -> ExecResult:

@@ -44,6 +44,7 @@ from crio.image.service import ImageService
 from crio.inject.cdi import CdiRegistry
 from crio.inject.hooks import HookDirectories
 from crio.linux import cgroup
+from crio.linux.sync import sync_file_systems
 from crio.network import hostport
 from crio.network.hostport import HostPorts
 from crio.network.manager import Network, TimeLimits
@@ -150,7 +151,12 @@ class Daemon:
     async def _close_store(self) -> None:
         await asyncio.to_thread(self._storage.close)
         self._store.close()
-        os.sync()
+        places = (self._store.options.graphroot, self._store.image_place, self._persistent)
+        try:
+            await asyncio.to_thread(sync_file_systems, places)
+        except OSError as error:
+            log.error("the stop is not noted as a clean one: cannot write the store to its disk: %s", error.strerror)
+            return
         with even_if_full("a note that the stop was clean"):
             marks.note_clean_stop(self._config.crio)
 
@@ -328,13 +334,17 @@ class Daemon:
 
     async def _reload(self, reloader: Reloader, notifier: Notifier) -> None:
         notifier.reloading()
-        plan = await reloader.reload()
-        if plan is None:
-            how = "the configuration was not reloaded, because it has mistakes"
-        else:
-            await self._runtimes.probe()
-            how = f"configuration reloaded, {len(plan.live)} changes, {len(plan.pending)} more need a restart"
-        notifier.ready(f"serving on {self._config.api.listen}; {how}")
+        how = "the configuration was not reloaded; the log tells why"
+        try:
+            plan = await reloader.reload()
+            if plan is None:
+                how = "the configuration was not reloaded, because it has mistakes"
+            else:
+                how = f"configuration reloaded, {len(plan.live)} changes, {len(plan.pending)} more need a restart"
+                await self._runtimes.probe()
+        finally:
+            # systemd takes no other request while a reload lasts.
+            notifier.ready(f"serving on {self._config.api.listen}; {how}")
 
     def _make_reloader(self) -> Reloader:
         loaded = self._loaded

@@ -9,8 +9,9 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, cast
 
 import msgspec
+from google.protobuf.message import DecodeError
 
-from crio.base.errors import Code, ResourceExhausted
+from crio.base.errors import Code, Internal, ResourceExhausted
 from crio.rpc.service import Call, Context, Interceptor, Method, Peer
 from crio.rpc.status import is_fault, status_of
 from crio.wire import grpc, hpack
@@ -299,7 +300,11 @@ class GrpcConnection(asyncio.Protocol):
         code, text = Code.OK, ""
         try:
             data, call.request = call.request, None
-            request = call.method.request_type.FromString(data or b"")
+            try:
+                request = call.method.request_type.FromString(data or b"")
+            except DecodeError:
+                # With grpc-go's code.
+                raise Internal(f"cannot read the request: it is no {call.method.request_type.__name__}") from None
             response = await self._service.calls[call.method.path](request, call.context)
             if not call.method.streaming:
                 await self._send_response(stream_id, call, response)

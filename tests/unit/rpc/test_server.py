@@ -307,7 +307,7 @@ def call_grpcio(path: str) -> dict[str, Any]:
             seen[name] = (caught.value.code(), caught.value.details())
         with pytest.raises(grpc.RpcError) as caught:
             channel.unary_unary(f"{SERVICE}ExecSync", bytes, bytes)(b"\xff\xff", timeout=60)
-        seen["malformed"] = caught.value.code()
+        seen["malformed"] = (caught.value.code(), caught.value.details())
         events = channel.unary_stream(
             f"{SERVICE}GetContainerEvents", pb.GetEventsRequest.SerializeToString, pb.ContainerEventResponse.FromString
         )(pb.GetEventsRequest())
@@ -325,7 +325,7 @@ async def test_grpcio_client(tmp_path: Path) -> None:
         assert seen["ContainerStatus"] == (grpc.StatusCode.NOT_FOUND, "cannot find container “x”: 100% gone")
         assert seen["Status"][0] is grpc.StatusCode.UNIMPLEMENTED
         assert seen["StopContainer"][0] is grpc.StatusCode.DEADLINE_EXCEEDED
-        assert seen["malformed"] is grpc.StatusCode.INTERNAL
+        assert seen["malformed"] == (grpc.StatusCode.INTERNAL, "cannot read the request: it is no ExecSyncRequest")
         assert seen["events"] == ["0", "1", "2"]
         await asyncio.wait_for(bed.runtime.closed.wait(), 60)
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import msgspec
 
+from crio.base.errors import ResourceExhausted
 from crio.base.files import read_bounded
 from crio.linux.rtnetlink import Address, Prefix
 from crio.network.plugin import PluginFailed, PluginRequest
@@ -243,13 +244,21 @@ def _locked(request: PluginRequest, directory: str, timeout: float) -> Iterator[
 
 
 def _read_lease(path: str) -> Owner | None:
-    """Container id and interface of a lease, ("", "") for one without text, None if it is not there."""
+    """Container id and interface of a lease, ("", "") for one without text, None if it is not there or no lease."""
     try:
         text = read_bounded(path, MAX_LEASE).decode("utf-8", "replace").strip()
-    except OSError:
+    except (OSError, ResourceExhausted):
         return None
     container, _, interface = text.partition("\r\n")
     return container, interface
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
 
 
 _seen: dict[str, dict[str, tuple[int, int, Owner]]] = {}
@@ -267,7 +276,7 @@ def _leases(directory: str) -> Iterator[tuple[str, Owner]]:
             state = entry.stat(follow_symlinks=False)
             known = before.get(entry.name)
             if known is None or known[:2] != (state.st_ino, state.st_ctime_ns):
-                owner = _read_lease(entry.path)
+                owner = _read_lease(entry.path) if _is_address(entry.name) else None
                 if owner is None:
                     continue
                 known = (state.st_ino, state.st_ctime_ns, owner)

@@ -165,6 +165,17 @@ def test_leases_of_the_dead_are_collected(tmp_path: Path) -> None:
     assert set(ipam.leases()) == {"10.1.2.3", "10.1.2.52", "last_reserved_ip.0"}
 
 
+def test_what_is_no_lease_is_left_alone(tmp_path: Path) -> None:
+    ipam = Ipam(tmp_path, subnet="10.1.2.0/24")
+    ipam.add("a")
+    foreign = {"notes": "", "10.1.2.77": "x" * 100_000}
+    for name, text in foreign.items():
+        (ipam.directory / name).write_text(text)
+    host_local.collect_garbage(PluginRequest("GC", "bridge", ipam.document), frozenset(), 5)
+    assert set(ipam.leases()) == {"last_reserved_ip.0", *foreign}
+    ipam.add("b")
+
+
 def test_check_finds_the_lease(tmp_path: Path) -> None:
     ipam = Ipam(tmp_path, subnet="10.1.2.0/24")
     ipam.add("a")
