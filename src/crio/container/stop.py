@@ -15,7 +15,7 @@ from crio.conmon.errors import RuntimeFailed
 from crio.container.container import Container
 from crio.container.diagnosis import diagnose
 from crio.linux.cgroup import CgroupFs
-from crio.linux.pidfd import kill_process
+from crio.linux.pidfd import kill_process, process_alive
 from crio.runtime.driver import OciRuntime
 
 log = logging.getLogger(__name__)
@@ -98,8 +98,9 @@ async def _signal(container: Container, runtime: OciRuntime, number: int) -> Non
         if container.exited.is_set():
             return
         # A runtime that was only too slow may have sent it: twice is too often for others than SIGKILL.
-        ours = record.pid_start and (isinstance(error, RuntimeFailed) or number == signal.SIGKILL)
-        if ours and kill_process(record.pid, record.pid_start, number):
+        ours = isinstance(error, RuntimeFailed) or number == signal.SIGKILL
+        alive = record.pid_start and process_alive(record.pid, record.pid_start)
+        if ours and alive and kill_process(record.pid, record.pid_start, number):
             log.warning("signal %d is sent to container %s without its runtime: %s", number, container.short_id, error)
         else:
             # The process may have ended since; if not, the next signal or the deadline tells.
