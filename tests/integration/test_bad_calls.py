@@ -208,7 +208,7 @@ async def test_a_running_container(node: Node) -> None:
     pod = await node.run_pod(pod_config)
     container = await node.create(pod, node.container_config(["sleep", "600"]), pod_config)
     code, message = await outcome(node, "Attach", pb.AttachRequest(container_id=container, stdout=True))
-    assert code == Code.FAILED_PRECONDITION
+    assert code == Code.NOT_FOUND
     assert "cannot attach to container" in message
     await node.start_container(container)
 
