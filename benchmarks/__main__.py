@@ -63,17 +63,18 @@ async def _run(options: argparse.Namespace) -> None:
     set_child_subreaper()
     described = machine.describe()
     scratch = Scratch()
-    try:
-        with (
-            crun_cgroups(),
-            registry(str(scratch.root / "registry")) as running,
-            Console(stderr=True).status("setting up") as status,
-        ):
-            bench = Bench(scratch, running, status.update, quick=options.quick, pods=options.pods)
-            for name in options.names or FIGURES:
-                await importlib.import_module(f"benchmarks.figures.{name}").measure(bench)
-    finally:
-        scratch.remove()
+    with crun_cgroups():
+        try:
+            with (
+                registry(str(scratch.root / "registry")) as running,
+                Console(stderr=True).status("setting up") as status,
+            ):
+                bench = Bench(scratch, running, status.update, quick=options.quick, pods=options.pods)
+                for name in options.names or FIGURES:
+                    await importlib.import_module(f"benchmarks.figures.{name}").measure(bench)
+        finally:
+            # Its control groups are in all hierarchies: before one of these is taken away.
+            scratch.remove()
     console.print("  ".join(f"[dim]{name}[/dim] {value}" for name, value in described.items()))
     console.print("[dim]median, min-max over all rounds, and how many times better crio is (xN)[/dim]\n")
     table.show(console, bench.results)
