@@ -162,15 +162,6 @@ def is_alive(pid: int) -> bool:
         return False
 
 
-def children(pid: int) -> list[int]:
-    """Of a process with one thread; none if it has gone."""
-    try:
-        with open(f"/proc/{pid}/task/{pid}/children") as file:
-            return [int(child) for child in file.read().split()]
-    except FileNotFoundError:
-        return []
-
-
 def files_of(pid: int) -> list[str]:
     """What a process has open, as /proc names it."""
     found = []

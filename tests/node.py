@@ -24,6 +24,7 @@ from crio.api.crio.v1 import control_pb2
 from crio.api.runtime.v1 import api_pb2 as pb
 from crio.linux.cgroup import detect
 from crio.linux.pidfd import process_alive
+from crio.linux.process_tree import children_of
 from crio.rpc.client import Client
 from crio.sandbox.cgroups import unit_names
 
@@ -234,11 +235,11 @@ plugin_dirs = ["{cni_directory()}"]
         """The daemon's own processes that have `part` in their command line."""
         assert self.process is not None
         found = []
-        for pid in Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split():
+        for pid in children_of(self.process.pid):
             # One may end at any moment.
             with contextlib.suppress(FileNotFoundError, ProcessLookupError):
                 if part in Path(f"/proc/{pid}/cmdline").read_bytes():
-                    found.append(int(pid))
+                    found.append(pid)
         return found
 
     # Calls

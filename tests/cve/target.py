@@ -18,6 +18,7 @@ from google.protobuf.message import Message
 
 from crio.api.runtime.v1 import api_pb2 as pb
 from crio.base.errors import CrioError
+from crio.linux.process_tree import children_of
 from crio.rpc.client import Client
 from cve.layers import accounts, busybox
 from cve.registry import Registry
@@ -283,10 +284,6 @@ def _resident(pid: int) -> int:
 
 
 def _descendants(pid: int) -> Iterable[int]:
-    try:
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    except OSError:
-        return
-    for child in map(int, children):
+    for child in children_of(pid):
         yield child
         yield from _descendants(child)

@@ -1,4 +1,4 @@
-"""A small named thread pool for blocking work, so that the event loop never waits for a disk."""
+"""Blocking work in threads, so that the event loop never waits for a disk."""
 
 from __future__ import annotations
 
@@ -11,8 +11,20 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
+async def to_its_end(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+    """The function's result, from a thread. A cancelled caller waits for its end all the same: what undoes the
+    function's work must not overtake it.
+    """
+    work = asyncio.ensure_future(asyncio.to_thread(function, *args, **kwargs))
+    try:
+        return await asyncio.shield(work)
+    except asyncio.CancelledError:
+        await asyncio.wait([work])
+        raise
+
+
 class Executor:
-    """Runs synchronous functions in at most `threads` threads."""
+    """A small named thread pool. Runs synchronous functions in at most `threads` threads."""
 
     def __init__(self, name: str, threads: int) -> None:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix=name)

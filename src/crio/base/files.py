@@ -14,7 +14,8 @@ from crio.base.failpoints import failpoint
 
 log = logging.getLogger(__name__)
 
-_TEMPORARY = ".tmp-"
+TEMPORARY = ".tmp-"
+"""How the names of half-written files begin; the rest tells of whom they are."""
 
 
 def write_atomic(path: str, data: bytes, *, mode: int = 0o600, durable: bool = False) -> None:
@@ -25,7 +26,7 @@ def write_atomic(path: str, data: bytes, *, mode: int = 0o600, durable: bool = F
     leaves one, for `remove_temporaries`.
     """
     directory, name = os.path.split(path)
-    temporary = os.path.join(directory, f"{_TEMPORARY}{name}-{os.urandom(4).hex()}")
+    temporary = os.path.join(directory, f"{TEMPORARY}{name}-{os.urandom(4).hex()}")
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     try:
         try:
@@ -59,7 +60,7 @@ def remove_temporaries(directory: str, name: str = "") -> None:
     except FileNotFoundError:
         return
     for entry in names:
-        if entry.startswith(f"{_TEMPORARY}{name}-" if name else _TEMPORARY):
+        if entry.startswith(f"{TEMPORARY}{name}-" if name else TEMPORARY):
             os.unlink(os.path.join(directory, entry))
 
 

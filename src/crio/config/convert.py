@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from crio.config.catalog import Entry
-from crio.config.key import Unit
-from crio.config.quantity import format_duration, format_size, parse_duration, parse_size
+from crio.config.key import Unit, find_choice
+from crio.config.quantity import MAX_INTEGER, format_duration, format_size, parse_duration, parse_size
 
 _TRUE = ("1", "t", "true")
 _FALSE = ("0", "f", "false")
-_MAX_INTEGER = 2**63 - 1
 STRINGS = tuple[str, ...]
 TABLE = dict[str, str]
 
@@ -85,7 +84,7 @@ def _typed(entry: Entry, raw: object) -> Any:
             return raw
         raise ValueError(f"must be true or false, but is {_kind(raw)}")
     if entry.type is int:
-        if isinstance(raw, int) and not isinstance(raw, bool) and abs(raw) <= _MAX_INTEGER:
+        if isinstance(raw, int) and not isinstance(raw, bool) and abs(raw) <= MAX_INTEGER:
             return raw
         raise ValueError(f"must be a whole number, but is {_kind(raw)}")
     if entry.type == STRINGS:
@@ -102,7 +101,7 @@ def _typed(entry: Entry, raw: object) -> Any:
 
 
 def _duration(entry: Entry, raw: object) -> float:
-    if isinstance(raw, int) and not isinstance(raw, bool) and abs(raw) <= _MAX_INTEGER:
+    if isinstance(raw, int) and not isinstance(raw, bool) and abs(raw) <= MAX_INTEGER:
         seconds = raw / 1e9
     elif isinstance(raw, str):
         seconds = parse_duration(raw) if raw else entry.default
@@ -114,10 +113,8 @@ def _duration(entry: Entry, raw: object) -> float:
 
 
 def _chosen(entry: Entry, item: str) -> str:
-    """The choice that `item` is; small and capital letters are the same, as CRI-O has it for log_level."""
-    for choice in entry.key.choices:
-        if choice.lower() == item.lower():
-            return choice
+    if (choice := find_choice(entry.key.choices, item)) is not None:
+        return choice
     names = [f'"{choice}"' for choice in entry.key.choices if choice]
     raise ValueError(f'must be one of {", ".join(names)}, but is "{item}"')
 

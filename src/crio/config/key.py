@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Sequence
 
 import msgspec
 
@@ -47,6 +48,11 @@ class Key(msgspec.Struct, frozen=True):
     """Name of the command-line flag without dashes; empty if there is none."""
     env: str = DERIVED
     """Name of the environment variable; empty if there is none."""
+
+
+def find_choice(choices: Sequence[str], text: str) -> str | None:
+    """The choice that `text` is; small and capital letters are the same, as CRI-O has it for log_level."""
+    return next((choice for choice in choices if choice.lower() == text.lower()), None)
 
 
 RESTART = Reload.RESTART

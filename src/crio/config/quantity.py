@@ -8,8 +8,8 @@ from crio.base.regex import regex
 
 _UNITS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5}
 _SIZE = regex(r"\s*(\d+(?:\.\d+)?)\s*([kmgtp]?)(?:i?b)?\s*", re.IGNORECASE)
-_MAX = 2**63 - 1
-"""Bytes of a size, and nanoseconds of a duration, that Go's types hold."""
+MAX_INTEGER = 2**63 - 1
+"""What Go's types hold: of a number, of bytes of a size, of nanoseconds of a duration."""
 _SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 _DURATION = regex(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h)")
 
@@ -20,7 +20,7 @@ def parse_size(text: str) -> int:
     if match is None:
         raise ValueError(f'must be a size such as "12MiB", but is "{text}"')
     size = float(match[1]) * 1024 ** _UNITS[match[2].lower()]
-    if size > _MAX:
+    if size > MAX_INTEGER:
         raise ValueError(f'is too large: "{text[:80]}"')
     return int(size)
 
@@ -45,7 +45,7 @@ def parse_duration(text: str) -> float:
         position = match.end()
     if position != len(text) or not text:
         raise ValueError(f'must be a duration such as "1m30s", but is "{text}"')
-    if seconds > _MAX / 1e9:
+    if seconds > MAX_INTEGER / 1e9:
         raise ValueError(f'is too long: "{text[:80]}"')
     return seconds
 

@@ -43,7 +43,6 @@ class Inspect:
             "/debug/heap": lambda: _text(dump_heap()),
             "/debug/jobs": self._jobs,
         }
-        self._asked: dict[str, Callable[[], Awaitable[Response]]] = {"/networks": self._networks}
         self._by_id: dict[str, Endpoint] = {
             "containers": self._container,
             "pause": lambda container_id: self._pause(container_id, frozen=True),
@@ -57,8 +56,8 @@ class Inspect:
         path = request.path
         if path in self._fixed:
             return self._fixed[path]()
-        if path in self._asked:
-            return await self._asked[path]()
+        if path == "/networks":
+            return await self._networks()
         if path.startswith("/debug/"):
             return await self._debug(path, request.query)
         kind, _, object_id = path.removeprefix("/").partition("/")

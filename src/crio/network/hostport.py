@@ -13,11 +13,12 @@ import ipaddress
 import logging
 import socket
 import struct
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 
 from crio.base.errors import CrioError, FailedPrecondition, Internal, InvalidArgument
+from crio.base.executor import to_its_end
 from crio.base.failpoints import failpoint
 from crio.linux import conntrack, nft
 from crio.linux.netlink import Netlink
@@ -99,7 +100,7 @@ class HostPorts:
             self._refuse_conflicts(pod_id, entries)
             self._entries[pod_id] = entries
             try:
-                await _to_its_end(_apply_add, self._table, pod_id, entries)
+                await to_its_end(_apply_add, self._table, pod_id, entries)
             except CrioError:
                 del self._entries[pod_id]
                 raise
@@ -112,7 +113,7 @@ class HostPorts:
             # Before `rebuild` there may be some of an earlier run that only the kernel knows.
             if entries or not self._rebuilt:
                 last = self._rebuilt and len(self._entries) == 1
-                await _to_its_end(_apply_last if last else _apply_remove, self._table, pod_id, entries)
+                await to_its_end(_apply_last if last else _apply_remove, self._table, pod_id, entries)
                 self._entries.pop(pod_id, None)
 
     async def rebuild(self, pods: Iterable[tuple[str, Sequence[PortMapping], Sequence[str]]]) -> None:
@@ -190,18 +191,6 @@ def _host_address(mapping: PortMapping) -> Address | None:
 
 
 # Changes to the kernel's tables
-
-
-async def _to_its_end(
-    change: Callable[[str, str, list[_Entry]], None], table: str, pod_id: str, entries: list[_Entry]
-) -> None:
-    """Make a change in a thread. Who is cancelled waits for it all the same: what undoes it must not overtake it."""
-    work = asyncio.ensure_future(asyncio.to_thread(change, table, pod_id, entries))
-    try:
-        await asyncio.shield(work)
-    except asyncio.CancelledError:
-        await asyncio.wait([work])
-        raise
 
 
 def _apply_add(table: str, pod_id: str, entries: list[_Entry]) -> None:

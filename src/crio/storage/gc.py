@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import stat
 from collections.abc import Callable, Iterable, Mapping
 
+from crio.base.files import TEMPORARY
 from crio.base.regex import regex
 from crio.storage import tempdirs
 from crio.storage.deletion import delete_tree
@@ -23,7 +25,7 @@ _ID = regex(r"[0-9a-f]{64}")
 _TAR_SPLIT = regex(r"([0-9a-f]{64})\.tar-split\.gz")
 _OF_A_POD = regex(r"k8s_.+-layer")
 """What the layers of a Kubernetes runtime's containers are called."""
-_UNFINISHED = regex(r"\.tmp-.+")
+_UNFINISHED = regex(re.escape(TEMPORARY) + r".+")
 
 
 def collect(store: Store) -> list[str]:

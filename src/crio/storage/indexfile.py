@@ -19,7 +19,7 @@ import msgspec
 
 from crio.base.errors import DataLoss
 from crio.base.failpoints import failpoint
-from crio.base.files import is_full, read_bounded, sync_directory
+from crio.base.files import TEMPORARY, is_full, read_bounded, sync_directory
 from crio.linux.sync import sync_file
 from crio.storage.records import decode_list
 
@@ -119,7 +119,7 @@ class IndexFile:
             self._save()
         sync = lasting and self._syncer is not None
         directory, name = os.path.split(self.path)
-        temporary = os.path.join(directory, f".tmp-{name}{os.urandom(5).hex()}")
+        temporary = os.path.join(directory, f"{TEMPORARY}{name}{os.urandom(5).hex()}")
         try:
             try:
                 _fill(temporary, data, sync=sync)

@@ -14,7 +14,8 @@ from crio.base.errors import FailedPrecondition, Internal, InvalidArgument
 from crio.conmon.client import ZygoteClient
 from crio.conmon.errors import MonitorUnavailable, RuntimeFailed, RuntimeTimeout
 from crio.conmon.spec import ExecSpec, MonitorSpec
-from monitor_bed import Bed, children, files_of, is_alive
+from crio.linux.process_tree import children_of
+from monitor_bed import Bed, files_of, is_alive
 
 pytestmark = pytest.mark.root
 
@@ -23,7 +24,7 @@ async def _waiting_monitor(zygote: ZygoteClient, *, other_than: int = 0) -> int:
     """The pid of the monitor that is forked ahead; no other but `other_than` may be there."""
     async with asyncio.timeout(60):
         while True:
-            pids = set(children(zygote.pid)) - {other_than}
+            pids = set(children_of(zygote.pid)) - {other_than}
             if len(pids) == 1:
                 return pids.pop()
             await asyncio.sleep(0.01)
@@ -254,7 +255,7 @@ async def test_killed_waiting_monitor_is_replaced(bed: Bed) -> None:
     assert await first.wait_gone(30)
     killed = await _waiting_monitor(bed.zygote, other_than=first.monitor_pid)
     async with asyncio.timeout(60):
-        while not (starters := children(killed)):
+        while not (starters := children_of(killed)):
             await asyncio.sleep(0.01)
     os.kill(killed, signal.SIGKILL)
     async with asyncio.timeout(60):

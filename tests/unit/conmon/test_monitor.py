@@ -12,7 +12,8 @@ from collections.abc import Callable
 import pytest
 
 from crio.conmon.watch import Monitor
-from monitor_bed import Bed, children, is_alive
+from crio.linux.process_tree import children_of
+from monitor_bed import Bed, is_alive
 
 pytestmark = pytest.mark.root
 
@@ -20,7 +21,7 @@ _ECHO = "while read line; do echo $line; done; exit 7"
 
 
 def _servers(monitor: Monitor) -> list[int]:
-    return [pid for pid in children(monitor.monitor_pid) if pid != monitor.pid]
+    return [pid for pid in children_of(monitor.monitor_pid) if pid != monitor.pid]
 
 
 async def _until(condition: Callable[[], object]) -> None:
@@ -234,7 +235,7 @@ async def test_orphans_are_reaped_with_and_without_a_server(bed: Bed) -> None:
 def _comms(monitor: Monitor) -> list[str]:
     """The names of a monitor's children but its servers."""
     names = []
-    for pid in children(monitor.monitor_pid):
+    for pid in children_of(monitor.monitor_pid):
         try:
             with open(f"/proc/{pid}/comm") as file:
                 names.append(file.read().strip())

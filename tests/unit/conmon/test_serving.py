@@ -9,13 +9,15 @@ import os
 import signal
 import socket
 import subprocess
+from collections.abc import Iterator
 
 import pytest
 
 from crio.base.errors import FailedPrecondition, Internal
 from crio.conmon.connection import Connection, connect
 from crio.conmon.watch import LogState, Monitor
-from monitor_bed import Bed, children, is_alive
+from crio.linux.process_tree import children_of
+from monitor_bed import Bed, is_alive
 
 pytestmark = pytest.mark.root
 
@@ -116,11 +118,19 @@ async def test_size_limit_starts_an_empty_file(bed: Bed) -> None:
     assert not os.path.exists(f"{path}.tmp")
 
 
-async def test_full_disk_does_not_stop_the_container(bed: Bed) -> None:
+@contextlib.contextmanager
+def _small_file_system(bed: Bed) -> Iterator[str]:
     full = f"{bed.directory}/full"
     os.mkdir(full)
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", full], check=True)
     try:
+        yield full
+    finally:
+        subprocess.run(["umount", full], check=True)
+
+
+async def test_full_disk_does_not_stop_the_container(bed: Bed) -> None:
+    with _small_file_system(bed) as full:
         monitor = await bed.run_to_end(["sh", "-c", "seq 1 200000; exit 5"], log_path=f"{full}/log")
         record = await monitor.wait()
         assert record.exit_code == 5
@@ -133,15 +143,10 @@ async def test_full_disk_does_not_stop_the_container(bed: Bed) -> None:
         text = "".join(line[:-1].split(" ", 3)[3] + ("\n" if " F " in line else "") for line in lines)
         assert text.startswith("".join(f"{number}\n" for number in range(1, 500)))
         await monitor.wait_gone(60)
-    finally:
-        subprocess.run(["umount", full], check=True)
 
 
 async def test_full_disk_is_told_at_once_and_when_there_is_room_again(bed: Bed) -> None:
-    full = f"{bed.directory}/full"
-    os.mkdir(full)
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", full], check=True)
-    try:
+    with _small_file_system(bed) as full:
         command = "seq 1 20000; while read line; do echo $line; done"
         monitor = await bed.create(["sh", "-c", command], log_path=f"{full}/log", stdin=True)
         told: asyncio.Queue[LogState] = asyncio.Queue()
@@ -171,15 +176,10 @@ async def test_full_disk_is_told_at_once_and_when_there_is_room_again(bed: Bed) 
         await monitor.wait_gone(60)
         with open(f"{full}/log") as file:
             assert file.read().endswith("stdout F again\n")
-    finally:
-        subprocess.run(["umount", full], check=True)
 
 
 async def test_room_is_told_also_if_nothing_is_written_any_more(bed: Bed) -> None:
-    full = f"{bed.directory}/full"
-    os.mkdir(full)
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", full], check=True)
-    try:
+    with _small_file_system(bed) as full:
         command = "seq 1 20000; read line; echo $line; exec sleep 1000"
         monitor = await bed.create(["sh", "-c", command], log_path=f"{full}/log", stdin=True)
         told: asyncio.Queue[LogState] = asyncio.Queue()
@@ -197,8 +197,6 @@ async def test_room_is_told_also_if_nothing_is_written_any_more(bed: Bed) -> Non
         attached.close()
         os.kill(monitor.pid, signal.SIGKILL)
         await monitor.wait_gone(60)
-    finally:
-        subprocess.run(["umount", full], check=True)
 
 
 async def test_container_without_a_log(bed: Bed) -> None:
@@ -364,9 +362,9 @@ async def test_orphans_of_a_container_in_the_hosts_pid_namespace_are_reaped(bed:
     async with asyncio.timeout(60):
         while ("stdout", "F", "done") not in bed.log(monitor):
             await asyncio.sleep(0.01)
-        while len(children(monitor.monitor_pid)) != 1:
+        while len(children_of(monitor.monitor_pid)) != 1:
             await asyncio.sleep(0.01)
-    assert children(monitor.monitor_pid) == [monitor.pid]
+    assert children_of(monitor.monitor_pid) == [monitor.pid]
     os.kill(monitor.pid, signal.SIGTERM)
     with contextlib.suppress(ProcessLookupError):  # which nothing keeps from ending by the first
         os.kill(monitor.pid, signal.SIGKILL)

@@ -95,9 +95,10 @@ def _store(
 
 
 def _chosen(flag: Flag, text: str, path: Sequence[Command]) -> str:
-    for choice in flag.choices:
-        if choice.lower() == text.lower():
-            return choice
+    from crio.config.key import find_choice
+
+    if (choice := find_choice(flag.choices, text)) is not None:
+        return choice
     raise UsageError(f'--{flag.name} must be one of {", ".join(c for c in flag.choices if c)}, not "{text}"', path)
 
 

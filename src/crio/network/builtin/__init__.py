@@ -7,11 +7,11 @@ can undo what the other made. `selection` decides when one of them is used; each
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from typing import Any, Protocol
 
 from crio.base.errors import CrioError
+from crio.base.executor import to_its_end
 from crio.network.plugin import ADD, CHECK, DEL, GC, PluginFailed, PluginRequest
 from crio.spec.cni import VERSIONS as ALL_VERSIONS
 from crio.spec.cni import PluginConfig
@@ -52,12 +52,7 @@ class BuiltinPlugin:
 
     async def call(self, request: PluginRequest, timeout: float) -> bytes:
         """As `Plugin.call`. When cancelled it first waits for the end of what it began, so that DEL comes after it."""
-        work = asyncio.get_running_loop().create_task(asyncio.to_thread(self._work, request, timeout))
-        try:
-            return await asyncio.shield(work)
-        except asyncio.CancelledError:
-            await asyncio.wait([work])
-            raise
+        return await to_its_end(self._work, request, timeout)
 
     def _work(self, request: PluginRequest, timeout: float) -> bytes:
         implementation = self._load()

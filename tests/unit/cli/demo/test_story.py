@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from crio.cli.demo.leftovers import KINDS, Snapshot, new_things
+from crio.linux.process_tree import children_of
 
 SRC = str(Path(__file__).parents[4] / "src")
 
@@ -77,13 +78,12 @@ def test_an_interrupt_cleans_up(tmp_path: Path) -> None:
 
 
 def _kill_daemon(parent: int) -> None:
-    children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
-    for pid in children:
+    for pid in children_of(parent):
         try:
             is_daemon = b"crio.conf" in Path(f"/proc/{pid}/cmdline").read_bytes()
         except (FileNotFoundError, ProcessLookupError):
             continue
         if is_daemon:
-            os.kill(int(pid), signal.SIGKILL)
+            os.kill(pid, signal.SIGKILL)
             return
     raise AssertionError("the daemon does not run")
